@@ -1,0 +1,153 @@
+"""The settings of every process: environment first, then `.env` in the project's folder.
+
+An unknown key in `.env` is an error, so that a misspelt one is found at start. Variables of the environment that are
+not ours are nobody's business.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.timing import Timing
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+MIB = 1_048_576
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+    TEST = "test"
+
+
+def _blank_is_none(value: object) -> object:
+    """`NAME=` in a file means "not set"."""
+    return None if value == "" else value
+
+
+def _first_interval(value: object) -> object:
+    """`JOB_RETRY_INTERVALS=60,120,240` of other services: the first is our base, doubling does the rest."""
+    return value.split(",")[0].strip() if isinstance(value, str) else value
+
+
+OptionalStr = Annotated[str | None, BeforeValidator(_blank_is_none)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_none)]
+OptionalInt = Annotated[int | None, BeforeValidator(_blank_is_none)]
+
+
+class Settings(BaseSettings):
+    """One field per setting; the descriptions make `.env.example`."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        case_sensitive=False,
+    )
+
+    env: Environment = Field(Environment.DEVELOPMENT, description="development, production or test")
+    secret_key: SecretStr = Field(description="signs the tokens; at least 32 bytes, random")
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:5432/name")
+    redis_url: SecretStr = Field(description="redis://:password@host:6379/0 (Valkey: the same scheme)")
+    celery_broker_url: OptionalSecret = Field(None, description="the broker, when it is not REDIS_URL")
+
+    aws_access_key_id: OptionalStr = Field(
+        None,
+        validation_alias=AliasChoices("aws_access_key_id", "s3_access_key"),
+        description="empty: the machine's own role",
+    )
+    aws_secret_access_key: OptionalSecret = Field(
+        None, validation_alias=AliasChoices("aws_secret_access_key", "s3_secret_key"), description="see above"
+    )
+    aws_region: str = Field("us-east-1", description="the region that requests are signed for")
+    s3_bucket_name: str = Field(
+        "quickbg-uploads",
+        validation_alias=AliasChoices("s3_bucket_name", "s3_bucket"),
+        description="originals and results; private",
+    )
+    s3_endpoint_url: OptionalStr = Field(None, description="empty: AWS; else the S3 server as we reach it")
+    s3_public_endpoint_url: OptionalStr = Field(
+        None, description="the S3 server as clients reach it: presigned URLs are signed for it"
+    )
+    s3_force_path_style: bool = Field(True, description="http://host/bucket/key instead of http://bucket.host/key")
+    presigned_url_ttl_seconds: int = Field(3600, ge=60, le=604_800, description="how long a presigned URL holds")
+
+    max_image_bytes: int = Field(10 * MIB, ge=1024, description="largest upload, in bytes")
+    max_image_side: int = Field(4096, ge=64, le=16_384, description="largest width or height, in pixels")
+    min_image_side: int = Field(50, ge=1, description="smallest width or height, in pixels")
+    max_image_pixels: int = Field(4096 * 4096, ge=4096, description="largest width x height, in pixels")
+    min_confidence: float = Field(
+        0.35, ge=0, le=1, description="below this a picture has no subject and its task fails"
+    )
+
+    task_max_retries: int = Field(
+        3,
+        ge=0,
+        le=50,
+        validation_alias=AliasChoices("task_max_retries", "job_retry_max"),
+        description="tries after the first one",
+    )
+    task_retry_delay_seconds: Annotated[float, BeforeValidator(_first_interval)] = Field(
+        60,
+        ge=0,
+        validation_alias=AliasChoices("task_retry_delay_seconds", "job_retry_intervals"),
+        description="wait before the first retry; it doubles with each",
+    )
+    task_timeout_seconds: int = Field(300, ge=5, description="longest time for one try")
+
+    worker_concurrency: OptionalInt = Field(None, ge=1, description="pictures at once; empty: from cores and memory")
+    model_path: OptionalPath = Field(None, description="a weights file of your own (isnet-general-use.onnx)")
+    model_cache_dir: Path = Field(
+        PROJECT_ROOT / "var" / "models", description="where weights are kept after the first fetch"
+    )
+    commercial_only: bool = Field(False, description="refuse weights whose licence is not cleared for commerce")
+
+    access_token_ttl_seconds: int = Field(1800, ge=60, description="how long a login holds")
+    registration_enabled: bool = Field(True, description="strangers may register an account")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG to ERROR")
+    log_dir: Path = Field(PROJECT_ROOT / "logs", description="metrics.log and the logs of the processes")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value().encode()) < 32:
+            raise ValueError("SECRET_KEY must have at least 32 bytes")
+        return value
+
+    @field_validator("model_path", "model_cache_dir", "log_dir")
+    @classmethod
+    def _from_the_project(cls, value: Path | None) -> Path | None:
+        """A relative path counts from the project's folder, wherever the process was started."""
+        return None if value is None else PROJECT_ROOT / value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _not_a_cluster(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "sentinel"}:
+            raise ValueError("REDIS_URL must start with redis://, rediss:// or sentinel:// (for Valkey too)")
+        return value
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL with psycopg 3 named as the driver, whichever way people write it."""
+        url = self.database_url.get_secret_value()
+        for prefix in ("postgres://", "postgresql://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+    @property
+    def broker_url(self) -> str:
+        return (self.celery_broker_url or self.redis_url).get_secret_value()
+
+    @property
+    def timing(self) -> Timing:
+        return Timing.from_timeout(self.task_timeout_seconds)

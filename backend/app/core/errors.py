@@ -1,0 +1,75 @@
+"""The one tree of expected errors: a stable code, a sentence for a person, and whether trying again can help.
+
+No HTTP here: `api.errors` maps codes to statuses, the worker reads `retryable`.
+"""
+
+
+class AppError(Exception):
+    """An expected error. `str(error)` is the sentence that the user reads."""
+
+    code = "internal_error"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class RejectedImage(AppError):
+    """The image itself is at fault; `code` says how (see `imaging.errors`)."""
+
+    code = "invalid_image"
+
+
+class InvalidRequest(AppError):
+    """What was sent does not fit the interface."""
+
+    code = "invalid_request"
+
+
+class NotAuthenticated(AppError):
+    """No credentials, or credentials that do not hold."""
+
+    code = "not_authenticated"
+
+
+class Forbidden(AppError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(AppError):
+    """There is no such thing, or it is somebody else's: the caller cannot tell which."""
+
+    code = "not_found"
+
+
+class Conflict(AppError):
+    """The request does not fit the present state of the thing."""
+
+    code = "conflict"
+
+
+class ServiceUnavailable(AppError):
+    """A part that the request needs cannot be reached just now."""
+
+    code = "service_unavailable"
+    retryable = True
+
+
+class StorageUnavailable(ServiceUnavailable):
+    """The object store did not answer, or answered with an error of its own."""
+
+    code = "storage_unavailable"
+
+
+class ObjectNotFound(AppError):
+    """The object store answered, and has no such object."""
+
+    code = "object_not_found"

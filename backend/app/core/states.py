@@ -1,0 +1,63 @@
+"""The states of a task and the moves between them: the vocabulary of the database, the API and the worker."""
+
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class UploadStatus(StrEnum):
+    PENDING = "pending"  # the intent is recorded, the object may or may not be there
+    STORED = "stored"
+
+
+class Stage(StrEnum):
+    """What an attempt is doing, in order."""
+
+    DOWNLOADING = "downloading"
+    DECODING = "decoding"
+    INFERRING = "inferring"
+    REFINING = "refining"
+    ENCODING = "encoding"
+    UPLOADING = "uploading"
+
+
+# The progress an attempt shows when it enters a stage, from measured shares of its time.
+PROGRESS: dict[Stage, int] = {
+    Stage.DOWNLOADING: 5,
+    Stage.DECODING: 10,
+    Stage.INFERRING: 20,
+    Stage.REFINING: 70,
+    Stage.ENCODING: 80,
+    Stage.UPLOADING: 90,
+}
+
+WAITING = frozenset({TaskStatus.QUEUED, TaskStatus.RETRYING})
+TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED})
+
+# Who may follow whom. `processing -> processing` is heartbeat and progress of one attempt.
+TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.QUEUED: frozenset({TaskStatus.PROCESSING, TaskStatus.FAILED, TaskStatus.CANCELLED}),
+    TaskStatus.RETRYING: frozenset({TaskStatus.PROCESSING, TaskStatus.FAILED, TaskStatus.CANCELLED}),
+    TaskStatus.PROCESSING: frozenset(
+        {
+            TaskStatus.PROCESSING,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.RETRYING,
+            TaskStatus.QUEUED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.COMPLETED: frozenset({TaskStatus.EXPIRED}),
+    TaskStatus.FAILED: frozenset({TaskStatus.EXPIRED, TaskStatus.QUEUED}),
+    TaskStatus.CANCELLED: frozenset({TaskStatus.EXPIRED, TaskStatus.QUEUED}),
+    TaskStatus.EXPIRED: frozenset(),
+}

@@ -1,0 +1,94 @@
+"""The settings: what is taken from where, and what is refused with the name of the variable."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.core.config import PROJECT_ROOT, Settings
+from tests.conftest import TestSettings
+
+NEEDED = {
+    "SECRET_KEY": "s" * 32,
+    "DATABASE_URL": "postgresql://u:p@localhost/quickbg",
+    "REDIS_URL": "redis://localhost:6379/0",
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_IMAGE_BYTES", "1048576")
+    settings = TestSettings()
+    assert settings.max_image_bytes == 1_048_576
+    assert settings.sqlalchemy_url == "postgresql+psycopg://u:p@localhost/quickbg"
+    assert settings.broker_url == NEEDED["REDIS_URL"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "value", "name", "expected"),
+    [
+        ("S3_ACCESS_KEY", "k", "aws_access_key_id", "k"),
+        ("S3_BUCKET", "b", "s3_bucket_name", "b"),
+        ("JOB_RETRY_MAX", "5", "task_max_retries", 5),
+        ("JOB_RETRY_INTERVALS", "30,60,120", "task_retry_delay_seconds", 30.0),
+    ],
+)
+def test_old_names_are_known(
+    monkeypatch: pytest.MonkeyPatch, alias: str, value: str, name: str, expected: object
+) -> None:
+    monkeypatch.setenv(alias, value)
+    assert getattr(TestSettings(), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY", ""),
+        ("REDIS_URL", "valkey://localhost"),
+        ("REDIS_URL", "redis+cluster://localhost"),
+        ("TASK_TIMEOUT_SECONDS", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("ENV", "prod"),
+    ],
+)
+def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        TestSettings()
+
+
+def test_an_unknown_key_in_the_file_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MAX_IMAGE_BITES=1\n")
+    with pytest.raises(ValidationError, match="max_image_bites"):
+        TestSettings(_env_file=file)
+
+
+def test_the_example_file_can_be_used_with_a_key_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    for name in NEEDED:
+        monkeypatch.delenv(name)
+    file = tmp_path / ".env"
+    text = (project / ".env.example").read_text()
+    # Also with every line that is commented out.
+    lines = [line.removeprefix("# ") if "=" in line and line[2:3].isupper() else line for line in text.splitlines()]
+    file.write_text("\n".join(lines).replace("SECRET_KEY=\n", f"SECRET_KEY={'s' * 32}\n", 1))
+    settings = TestSettings(_env_file=file)
+    assert settings.model_cache_dir == PROJECT_ROOT / "var" / "models"
+    assert settings.model_path is None
+    assert settings.s3_endpoint_url is None
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(TestSettings())
+    for value in NEEDED.values():
+        assert value not in shown
