@@ -1,0 +1,46 @@
+"""Engine, sessions and the declarative base. Queries live in the modules beside this one, and never commit."""
+
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+Sessions = sessionmaker[Session]
+
+# Names given to every constraint, so that a migration can address each of them.
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+
+
+def make_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10, **options: Any) -> Engine:
+    """An engine whose connections give up soon: no statement, lock or idle transaction may hold a request."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        pool_timeout=5,
+        connect_args={
+            "connect_timeout": 3,
+            "options": "-c timezone=UTC -c statement_timeout=10000 -c lock_timeout=3000"
+            " -c idle_in_transaction_session_timeout=15000",
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+        **options,
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    return sessionmaker(bind=engine, expire_on_commit=False)

@@ -1,0 +1,55 @@
+"""Signs of life: one row for each warm worker child and each sweeper."""
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.core.timing import Timing
+from app.db.models import WorkerHeartbeat
+from app.db.tasks import seconds
+
+
+def beat(session: Session, process: str, kind: str) -> None:
+    """Record that the process (`host:pid`) lives."""
+    session.execute(
+        insert(WorkerHeartbeat)
+        .values(id=process, kind=kind)
+        .on_conflict_do_update(index_elements=["id"], set_={"beat_at": func.now()})
+    )
+
+
+def remove(session: Session, process: str) -> None:
+    """The process ends in good order: it is gone at once, not after the stale time."""
+    session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.id == process))
+
+
+def forget_stale(session: Session, *, timing: Timing) -> None:
+    """Clear the rows of processes that died long ago."""
+    session.execute(
+        delete(WorkerHeartbeat).where(WorkerHeartbeat.beat_at < func.now() - seconds(10 * timing.stale_after))
+    )
+
+
+def online(session: Session, kind: str, *, timing: Timing) -> int:
+    """How many processes of the kind have beaten lately."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(WorkerHeartbeat)
+            .where(
+                WorkerHeartbeat.kind == kind,
+                WorkerHeartbeat.beat_at > func.now() - seconds(timing.stale_after),
+            )
+        )
+        or 0
+    )
+
+
+def age(session: Session, kind: str) -> float | None:
+    """Seconds since the last sign of life of that kind; None without any."""
+    value = session.scalar(
+        select(func.extract("epoch", func.now() - func.max(WorkerHeartbeat.beat_at))).where(
+            WorkerHeartbeat.kind == kind
+        )
+    )
+    return None if value is None else float(value)

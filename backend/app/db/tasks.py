@@ -1,0 +1,331 @@
+"""Every move of a task, as one guarded UPDATE (compare and set), and the ways to read tasks.
+
+A claim hands out `attempt`, the fencing token: whatever an attempt writes carries it in the WHERE clause, so an
+attempt that was taken for dead can write nothing more. Zero rows means "no longer yours", never an error. All times
+are the database's. Nothing here commits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import CursorResult, Double, Update, case, func, select, tuple_, update
+from sqlalchemy import cast as cast_to
+from sqlalchemy.orm import Session, contains_eager
+
+from app.core.states import PROGRESS, Stage, TaskStatus
+from app.core.timing import Timing
+from app.db.models import Task
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt's hold on one task."""
+
+    task_id: UUID
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished attempt leaves in the row."""
+
+    key: str
+    size_bytes: int
+    width: int
+    height: int
+    confidence: float
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+def _hits(session: Session, statement: Update) -> bool:
+    result = cast(CursorResult[Any], session.execute(statement.execution_options(synchronize_session=False)))
+    return result.rowcount == 1
+
+
+def _held(claim: Claim) -> Update:
+    """An UPDATE that only the attempt that still holds the task can make."""
+    return update(Task).where(
+        Task.id == claim.task_id, Task.attempt == claim.attempt, Task.status == TaskStatus.PROCESSING
+    )
+
+
+# ---- the attempt's side
+
+
+def claim(session: Session, task_id: UUID, *, worker: str, timing: Timing) -> Claim | None:
+    """Begin an attempt. None: finished, not due, or somebody else's. One of many racing claims wins."""
+    attempt = session.scalar(
+        update(Task)
+        .where(Task.id == task_id, Task.is_due(), Task.attempt < Task.max_attempts)
+        .values(
+            status=TaskStatus.PROCESSING,
+            attempt=Task.attempt + 1,
+            worker=worker,
+            started_at=func.now(),
+            lease_until=func.now() + seconds(timing.lease),
+            stage=Stage.DOWNLOADING,
+            progress=PROGRESS[Stage.DOWNLOADING],
+            error_code=None,
+            error_message=None,
+        )
+        .returning(Task.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    return None if attempt is None else Claim(task_id, attempt)
+
+
+def beat(session: Session, held: Claim, *, timing: Timing) -> bool:
+    """Prolong the lease. False: the task was taken away, cancelled, or has run past its bound."""
+    in_time = func.now() < Task.started_at + seconds(timing.attempt_bound)
+    return _hits(session, _held(held).where(in_time).values(lease_until=func.now() + seconds(timing.lease)))
+
+
+def enter_stage(session: Session, held: Claim, stage: Stage) -> bool:
+    """Show what the attempt does now; progress never goes back within an attempt."""
+    progress = func.greatest(Task.progress, PROGRESS[stage])
+    return _hits(session, _held(held).values(stage=stage, progress=progress))
+
+
+def complete(session: Session, held: Claim, result: Result) -> bool:
+    return _hits(
+        session,
+        _held(held).values(
+            status=TaskStatus.COMPLETED,
+            stage=None,
+            progress=100,
+            lease_until=None,
+            finished_at=func.now(),
+            result_key=result.key,
+            result_bytes=result.size_bytes,
+            result_width=result.width,
+            result_height=result.height,
+            confidence=result.confidence,
+            processing_seconds=func.extract("epoch", func.now() - Task.started_at),
+        ),
+    )
+
+
+def fail(session: Session, held: Claim, *, code: str, message: str) -> bool:
+    """End the task for good: trying again cannot help."""
+    return _hits(
+        session,
+        _held(held).values(
+            status=TaskStatus.FAILED,
+            stage=None,
+            lease_until=None,
+            finished_at=func.now(),
+            error_code=code,
+            error_message=message,
+        ),
+    )
+
+
+def retry_later(
+    session: Session, held: Claim, *, code: str, message: str, delay: float, timing: Timing
+) -> TaskStatus | None:
+    """Give the task back after a passing fault: `retrying`, or `failed` once the retries are used up.
+
+    None: the task is no longer this attempt's. `delay` is the base of the back-off, in seconds.
+    """
+    status = session.scalar(
+        _held(held)
+        .values(_after_fault(delay, timing) | {"error_code": code, "error_message": message})
+        .returning(Task.status)
+        .execution_options(synchronize_session=False)
+    )
+    return None if status is None else TaskStatus(status)
+
+
+def release(session: Session, held: Claim) -> bool:
+    """Put an interrupted attempt's task back in the queue. It was not at fault: no retry is used up."""
+    return _hits(
+        session,
+        _held(held).values(
+            status=TaskStatus.QUEUED,
+            stage=None,
+            progress=0,
+            lease_until=None,
+            run_at=func.now(),
+            dispatched_at=None,
+        ),
+    )
+
+
+def _after_fault(delay: float, timing: Timing) -> dict[str, Any]:
+    """The columns of a faulted attempt: exponential back-off with +-50 % jitter, so that retries spread out."""
+    exhausted = Task.retries >= Task.max_retries
+    wait = func.least(delay * func.power(2, Task.retries), timing.retry_cap) * (0.5 + func.random())
+    return {
+        "status": case((exhausted, TaskStatus.FAILED), else_=TaskStatus.RETRYING),
+        "retries": func.least(Task.retries + 1, Task.max_retries),
+        "stage": None,
+        "lease_until": None,
+        "run_at": func.now() + wait * seconds(1),
+        "dispatched_at": None,
+        "finished_at": case((exhausted, func.now())),
+    }
+
+
+# ---- the sweeper's side
+
+
+def reap(session: Session, *, timing: Timing, limit: int = 100) -> Sequence[tuple[UUID, str]]:
+    """Take back tasks whose lease has run out: their worker is gone. Returns (id, new status) of each."""
+    lost = (
+        select(Task.id)
+        .where(Task.status == TaskStatus.PROCESSING, Task.lease_until < func.now())
+        .order_by(Task.lease_until)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("lost")
+    )
+    rows = session.execute(
+        update(Task)
+        .where(Task.id == lost.c.id)
+        .values(
+            _after_fault(timing.lost_retry_base, timing)
+            | {
+                "error_code": "worker_lost",
+                "error_message": "The worker stopped before the image was finished.",
+            }
+        )
+        .returning(Task.id, Task.status)
+        .execution_options(synchronize_session=False)
+    )
+    return [(row.id, row.status) for row in rows]
+
+
+def fail_overdue(session: Session, *, timing: Timing) -> Sequence[tuple[UUID, str]]:
+    """End tasks that can never be claimed again, or that waited too long. Returns (id, error code) of each."""
+    exhausted = Task.attempt >= Task.max_attempts
+    too_old = Task.queued_at < func.now() - seconds(timing.max_queue_age)
+    rows = session.execute(
+        update(Task)
+        .where(Task.is_waiting(), exhausted | too_old)
+        .values(
+            status=TaskStatus.FAILED,
+            stage=None,
+            finished_at=func.now(),
+            error_code=case((exhausted, "max_attempts"), else_="queue_timeout"),
+            error_message=case(
+                (exhausted, "The task was started too many times."),
+                else_="The task waited in the queue for too long.",
+            ),
+        )
+        .returning(Task.id, Task.error_code)
+        .execution_options(synchronize_session=False)
+    )
+    return [(row.id, row.error_code) for row in rows]
+
+
+def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 500) -> Sequence[tuple[UUID, str]]:
+    """Mark due tasks that nobody has rung for as rung, and return (id, queue) of each so that they are."""
+    # A task that has just been queued belongs to the API's own bell.
+    waited = Task.updated_at < func.now() - seconds(timing.dispatch_grace)
+    return _stamp(session, Task.is_due() & Task.dispatched_at.is_(None) & waited, limit)
+
+
+def stamp_unanswered(
+    session: Session, *, queue: str, ready: int, timing: Timing, limit: int = 500
+) -> Sequence[tuple[UUID, str]]:
+    """Mark as rung again the oldest tasks of a queue whose message must be lost; return (id, queue) of each.
+
+    `ready` is the number of messages in the broker. More rung tasks than messages means that messages are gone; only
+    as many are rung for as are missing, so that a long backlog is never flooded with duplicates.
+    """
+    rung = (Task.queue == queue) & Task.is_due() & Task.dispatched_at.is_not(None)
+    missing = session.scalar(select(func.count()).select_from(Task).where(rung)) or 0
+    if missing <= ready:
+        return []
+    unanswered = rung & (Task.dispatched_at < func.now() - seconds(timing.redispatch_after))
+    return _stamp(session, unanswered, min(missing - ready, limit))
+
+
+def _stamp(session: Session, where: Any, limit: int) -> Sequence[tuple[UUID, str]]:
+    chosen = (
+        select(Task.id).where(where).order_by(Task.run_at).limit(limit).with_for_update(skip_locked=True).cte("chosen")
+    )
+    rows = session.execute(
+        update(Task)
+        .where(Task.id == chosen.c.id)
+        .values(dispatched_at=func.now())
+        .returning(Task.id, Task.queue)
+        .execution_options(synchronize_session=False)
+    )
+    return [(row.id, row.queue) for row in rows]
+
+
+def unstamp(session: Session, task_ids: Sequence[UUID]) -> None:
+    """The bell could not be rung after all: the next tick tries again."""
+    session.execute(
+        update(Task)
+        .where(Task.id.in_(task_ids), Task.is_waiting())
+        .values(dispatched_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def mark_dispatched(session: Session, task_id: UUID) -> None:
+    """The API rang for a task that it has just queued (attempt 0: later attempts are the sweeper's)."""
+    session.execute(
+        update(Task)
+        .where(Task.id == task_id, Task.attempt == 0, Task.is_waiting())
+        .values(dispatched_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+# ---- reading
+
+
+def get(session: Session, task_id: UUID) -> Task | None:
+    """The task with its upload, for processes of our own."""
+    return session.scalar(select(Task).join(Task.upload).options(contains_eager(Task.upload)).where(Task.id == task_id))
+
+
+def get_owned(session: Session, task_id: UUID, user_id: UUID) -> Task | None:
+    """The caller's own task with its upload; another account's is None like one that is not there."""
+    return session.scalar(
+        select(Task)
+        .join(Task.upload)
+        .options(contains_eager(Task.upload))
+        .where(Task.id == task_id, Task.user_id == user_id)
+    )
+
+
+def list_owned(
+    session: Session,
+    user_id: UUID,
+    *,
+    limit: int,
+    status: TaskStatus | None = None,
+    batch_id: UUID | None = None,
+    created_after: datetime | None = None,
+    before: tuple[datetime, UUID] | None = None,
+) -> Sequence[Task]:
+    """The caller's tasks, newest first, from just below `before` (created_at, id) on."""
+    query = select(Task).join(Task.upload).options(contains_eager(Task.upload)).where(Task.user_id == user_id)
+    if status is not None:
+        query = query.where(Task.status == status)
+    if batch_id is not None:
+        query = query.where(Task.batch_id == batch_id)
+    if created_after is not None:
+        query = query.where(Task.created_at > created_after)
+    if before is not None:
+        query = query.where(tuple_(Task.created_at, Task.id) < tuple_(*before))
+    query = query.order_by(Task.created_at.desc(), Task.id.desc()).limit(limit)
+    return session.scalars(query).all()
+
+
+def queue_facts(session: Session) -> tuple[int, float | None]:
+    """How many tasks wait, and for how many seconds the oldest due one has."""
+    oldest_due = func.min(Task.run_at).filter(Task.run_at <= func.now())
+    age = cast_to(func.extract("epoch", func.now() - oldest_due), Double)
+    waiting, oldest = session.execute(select(func.count(), age).select_from(Task).where(Task.is_waiting())).one()
+    return waiting, oldest

@@ -1,0 +1,18 @@
+"""Originals: recorded before they are stored, marked as stored together with their task."""
+
+from uuid import UUID
+
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from app.core.states import UploadStatus
+from app.db.models import Upload
+
+
+def mark_stored(session: Session, upload_id: UUID) -> None:
+    session.execute(update(Upload).where(Upload.id == upload_id).values(status=UploadStatus.STORED))
+
+
+def forget(session: Session, upload_id: UUID) -> None:
+    """Take back the intent of an upload that never became one."""
+    session.execute(delete(Upload).where(Upload.id == upload_id, Upload.status == UploadStatus.PENDING))

@@ -1,0 +1,74 @@
+"""Rows that tests start from."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, update
+
+from app.core.options import Operation, RemovalOptions
+from app.core.states import UploadStatus
+from app.core.timing import Timing
+from app.db import tasks
+from app.db.base import Sessions
+from app.db.models import Task, Upload
+from app.db.tasks import Claim, Result
+from app.storage.base import original_key
+
+TIMING = Timing.from_timeout(300)
+RESULT = Result("processed/a/b/1.png", 1234, 80, 60, 0.9)
+
+
+def make_task(sessions: Sessions, user_id: UUID, *, age: float = 0, **columns: Any) -> UUID:
+    """A queued task with its upload, `age` seconds old (so that it is past every grace, where that matters)."""
+    task_id, upload_id = uuid4(), uuid4()
+    then = func.now() - timedelta(seconds=age)
+    upload = Upload(
+        id=upload_id,
+        user_id=user_id,
+        status=UploadStatus.STORED,
+        key=original_key(user_id, upload_id),
+        filename="photo.jpg",
+        format="JPEG",
+        size_bytes=1000,
+        width=100,
+        height=80,
+        sha256="0" * 64,
+    )
+    values: dict[str, Any] = dict.fromkeys(("run_at", "queued_at", "created_at", "updated_at"), then)
+    values |= {"max_retries": 3, "options": RemovalOptions().model_dump()} | columns
+    task = Task(
+        id=task_id,
+        user_id=user_id,
+        upload_id=upload_id,
+        operation=Operation.REMOVE_BACKGROUND,
+        queue="interactive",
+        **values,
+    )
+    with sessions.begin() as session:
+        session.add(upload)
+        session.flush()
+        session.add(task)
+    return task_id
+
+
+def claim(sessions: Sessions, task_id: UUID, worker: str = "w:1", timing: Timing = TIMING) -> Claim | None:
+    with sessions.begin() as session:
+        return tasks.claim(session, task_id, worker=worker, timing=timing)
+
+
+def row(sessions: Sessions, task_id: UUID) -> Task:
+    with sessions.begin() as session:
+        task = tasks.get(session, task_id)
+    assert task is not None
+    return task
+
+
+def change(sessions: Sessions, task_id: UUID, **columns: Any) -> None:
+    """Set columns by hand, such as a time into the past."""
+    with sessions.begin() as session:
+        session.execute(update(Task).where(Task.id == task_id).values(**columns))
+
+
+def ago(seconds: float) -> Any:
+    return func.now() - timedelta(seconds=seconds)
