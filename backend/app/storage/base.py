@@ -1,0 +1,51 @@
+"""What we need of an object store, and the keys that we use in it."""
+
+from typing import BinaryIO, Protocol
+from urllib.parse import quote
+from uuid import UUID
+
+
+class ObjectStore(Protocol):
+    """Private objects by key. Passing faults raise `StorageUnavailable`, a missing object `ObjectNotFound`."""
+
+    def put(self, key: str, body: BinaryIO, content_type: str) -> None:
+        """Store what the file holds from its present position on; a half-written object is never visible."""
+        ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def delete(self, key: str) -> None:
+        """Delete the object; a missing one is fine."""
+        ...
+
+    def url(self, key: str) -> str:
+        """The object's plain address on the public endpoint. Without a signature it is refused."""
+        ...
+
+    def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
+        """An address that anyone may read the object from for a limited time, as a PNG under this name."""
+        ...
+
+    def prepare(self) -> None:
+        """Make the bucket, unless it is there."""
+        ...
+
+    def check(self) -> None:
+        """Raise unless the bucket can be reached, within about a second."""
+        ...
+
+
+def original_key(user_id: UUID, upload_id: UUID) -> str:
+    return f"originals/{user_id}/{upload_id}"
+
+
+def result_key(user_id: UUID, task_id: UUID, attempt: int) -> str:
+    """Each attempt writes its own object and the row names the winner: a late attempt can overwrite nothing."""
+    return f"processed/{user_id}/{task_id}/{attempt}.png"
+
+
+def disposition(filename: str, *, attachment: bool) -> str:
+    """A Content-Disposition that no file name can break out of (RFC 6266): plain ASCII, then the exact name."""
+    kind = "attachment" if attachment else "inline"
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
