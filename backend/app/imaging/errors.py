@@ -1,0 +1,98 @@
+"""What can be wrong with a picture, each with a stable code and the sentence that its sender reads."""
+
+import math
+
+MEBIBYTE = 1024 * 1024
+
+
+class ImageError(Exception):
+    """The picture is at fault: trying again cannot help. `str(error)` is the sentence."""
+
+    code = "invalid_image"
+
+
+class FileEmpty(ImageError):
+    code = "file_empty"
+
+    def __init__(self) -> None:
+        super().__init__("File is empty")
+
+
+class FileTooLarge(ImageError):
+    code = "file_too_large"
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        size, limit = _apart(size_bytes, max_bytes)
+        super().__init__(f"File size ({size}) exceeds maximum ({limit})")
+
+
+class UnsupportedFormat(ImageError):
+    code = "unsupported_format"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Unsupported image format: {name}")
+
+
+class DimensionsTooLarge(ImageError):
+    code = "dimensions_too_large"
+
+    def __init__(self, max_side: int) -> None:
+        super().__init__(f"Image dimensions too large (max {max_side}x{max_side})")
+
+
+class TooManyPixels(ImageError):
+    """Both sides are within the limit and their product is not."""
+
+    code = "dimensions_too_large"
+
+    def __init__(self, pixels: int, max_pixels: int) -> None:
+        super().__init__(f"Image has too many pixels ({pixels:,}, max {max_pixels:,})")
+
+
+class DimensionsTooSmall(ImageError):
+    code = "dimensions_too_small"
+
+    def __init__(self, min_side: int) -> None:
+        super().__init__(f"Image dimensions too small (min {min_side}x{min_side})")
+
+
+class ImageTruncated(ImageError):
+    code = "image_truncated"
+
+    def __init__(self) -> None:
+        super().__init__("Image is incomplete: its data ends too soon")
+
+
+class ImageCorrupt(ImageError):
+    code = "image_corrupt"
+
+    def __init__(self) -> None:
+        super().__init__("Image is damaged and cannot be read")
+
+
+class UnknownForeground(ImageError):
+    code = "unknown_foreground"
+
+    def __init__(self) -> None:
+        super().__init__("No clear subject found in the image")
+
+
+class ModelUnavailable(Exception):
+    """The weights are missing or unfit. No picture's fault, and so no `ImageError`."""
+
+    code = "model_unavailable"
+
+
+def _apart(size_bytes: int, max_bytes: int) -> tuple[str, str]:
+    """Both sizes in MB, with as many decimals (one, or more) as it takes to read the first as the larger."""
+    for decimals in range(1, 7):
+        size, limit = _megabytes(size_bytes, decimals), _megabytes(max_bytes, decimals)
+        if float(size) > float(limit):
+            return f"{size}MB", f"{limit}MB"
+    return f"{size_bytes} bytes", f"{max_bytes} bytes"
+
+
+def _megabytes(count: int, decimals: int) -> str:
+    """Rounded up, so that one byte over a limit never reads as the limit; whole numbers without a point."""
+    scale = 10**decimals
+    return f"{math.ceil(count * scale / MEBIBYTE) / scale:.{decimals}f}".rstrip("0").rstrip(".")

@@ -1,0 +1,29 @@
+"""What IS-Net wants to see, and what it says.
+
+The network and its preparation: X. Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022. The steps
+follow rembg's `DisSession` (model `isnet-general-use`), which serves as the oracle in the tests.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SIDE = 1024
+
+
+def preprocess(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Squeezes the picture into the network's square, its brightest value at 0.5 and black at -0.5.
+
+    Args:
+        rgb: uint8, H x W x 3.
+
+    Returns:
+        float32, 1 x 3 x 1024 x 1024, in -0.5..0.5.
+    """
+    # Lanczos of Pillow and none of OpenCV's: the latter does not widen its kernel when it shrinks, and aliases.
+    square = np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    brightest = max(int(square.max()), 1)  # an all-black picture stays black instead of dividing by zero
+    blob = square.transpose(2, 0, 1).astype(np.float32, order="C")
+    blob /= brightest
+    blob -= 0.5
+    return blob[np.newaxis]

@@ -1,0 +1,138 @@
+"""Looks at a picture's header and decides whether it may come in. No pixel is decoded.
+
+The one module of this package that the API loads.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from app.imaging import formats
+from app.imaging.errors import (
+    DimensionsTooLarge,
+    DimensionsTooSmall,
+    FileEmpty,
+    FileTooLarge,
+    ImageCorrupt,
+    ImageTruncated,
+    TooManyPixels,
+    UnsupportedFormat,
+)
+from app.imaging.exif import orientation
+from app.imaging.formats import Format
+from app.imaging.limits import ImageLimits
+
+# Pillow's readers are called by class, not through Image.open: that would add its own guard against large pictures,
+# which is process-wide state that warns or raises by limits that are not ours. And the JPEG reader called so takes a
+# phone's MPO (several JPEGs in one file) for the JPEG that it starts with.
+_READERS: Final[dict[Format, type[ImageFile]]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+}
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the header says. Width and height in pixels, as displayed: after the EXIF orientation is applied."""
+
+    format: Format
+    width: int
+    height: int
+    size_bytes: int
+    content_type: str
+
+
+def probe(file: BinaryIO, limits: ImageLimits) -> ImageFacts:
+    """Checks a picture by its header.
+
+    The order of the checks: empty, size in bytes, format, header, dimensions. A picture that is cut off behind its
+    header passes.
+
+    Args:
+        file: seekable; read from its start, and left at its start.
+        limits: what is accepted.
+
+    Raises:
+        ImageError: of the kind that fits; nothing else, whatever the bytes are.
+    """
+    try:
+        return _probe(file, limits)
+    finally:
+        file.seek(0)
+
+
+def open_header(file: BinaryIO, limits: ImageLimits) -> tuple[Format, ImageFile]:
+    """The format, and Pillow's image with its header read and its pixels not yet decoded.
+
+    Raises:
+        ImageError: as for `probe`, dimensions included.
+    """
+    format_ = _check_bytes(file, limits)
+    try:
+        image = _READERS[format_](file)
+    except Image.DecompressionBombError as error:  # the WEBP reader's own guard, far above any sensible limit
+        raise DimensionsTooLarge(limits.max_side) from error
+    except Exception as error:  # hostile bytes draw a dozen kinds of exception from Pillow
+        raise (ImageTruncated if _ends_too_soon(file, format_) else ImageCorrupt) from error
+    _check_dimensions(*image.size, limits)
+    return format_, image
+
+
+def orientation_of(image: ImageFile) -> int:
+    """The EXIF orientation of a picture whose header is read, 1 to 8."""
+    exif = image.info.get("exif")
+    return orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def _probe(file: BinaryIO, limits: ImageLimits) -> ImageFacts:
+    format_, image = open_header(file, limits)
+    width, height = image.size
+    if orientation_of(image) >= 5:  # these four turn the picture on its side
+        width, height = height, width
+    return ImageFacts(format_, width, height, _size_of(file), formats.CONTENT_TYPES[format_])
+
+
+def _check_bytes(file: BinaryIO, limits: ImageLimits) -> Format:
+    size = _size_of(file)
+    if size == 0:
+        raise FileEmpty
+    if size > limits.max_bytes:
+        raise FileTooLarge(size, limits.max_bytes)
+    file.seek(0)
+    head = file.read(formats.HEAD_BYTES)
+    file.seek(0)
+    format_ = formats.accepted(head)
+    if format_ is None:
+        raise UnsupportedFormat(formats.name_of(head))
+    return format_
+
+
+def _check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+    if max(width, height) > limits.max_side:
+        raise DimensionsTooLarge(limits.max_side)
+    if width * height > limits.max_pixels:
+        raise TooManyPixels(width * height, limits.max_pixels)
+    if min(width, height) < limits.min_side:
+        raise DimensionsTooSmall(limits.min_side)
+
+
+def _size_of(file: BinaryIO) -> int:
+    file.seek(0, io.SEEK_END)
+    return file.tell()
+
+
+def _ends_too_soon(file: BinaryIO, format_: Format) -> bool:
+    """Whether a reader that failed had come to the end of the file. Moves the position."""
+    if format_ == "WEBP":  # always read whole, but its header says how long it should be
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8 > _size_of(file)
+    return file.tell() >= _size_of(file)

