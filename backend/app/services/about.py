@@ -1,0 +1,31 @@
+"""What this server offers: its models with their licences, its operations, its limits."""
+
+from dataclasses import dataclass
+
+from app.core.config import Settings
+from app.core.options import Operation
+from app.imaging.formats import CONTENT_TYPES
+from app.imaging.limits import ImageLimits
+from app.imaging.weights import ISNET_GENERAL_USE, ModelEntry
+
+
+@dataclass(frozen=True)
+class Offer:
+    models: tuple[ModelEntry, ...]
+    operations: tuple[str, ...]
+    formats: tuple[str, ...]
+    limits: ImageLimits
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """The limits that an image must keep, from the settings."""
+    return ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        min_side=settings.min_image_side,
+        max_side=settings.max_image_side,
+        max_pixels=settings.max_image_pixels,
+    )
+
+
+def offer(settings: Settings) -> Offer:
+    return Offer((ISNET_GENERAL_USE,), tuple(Operation), tuple(CONTENT_TYPES), image_limits(settings))

@@ -1,0 +1,67 @@
+"""Accounts: register, log in, and tell who a token belongs to."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from app.core.config import Settings
+from app.core.errors import Conflict, Forbidden, InvalidRequest, NotAuthenticated
+from app.core.security import (
+    MAX_PASSWORD_BYTES,
+    create_access_token,
+    hash_password,
+    read_access_token,
+    verify_password,
+)
+from app.db import users
+from app.db.base import Sessions
+from app.db.models import User
+
+MIN_PASSWORD = 8
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The use case with the parts that it works on."""
+
+    settings: Settings
+    sessions: Sessions
+
+    def register(self, email: str, password: str) -> User:
+        if not self.settings.registration_enabled:
+            raise Forbidden("Registration is switched off on this server.", code="registration_disabled")
+        if len(password) < MIN_PASSWORD:
+            raise InvalidRequest(f"The password is too short (min {MIN_PASSWORD} characters).", code="weak_password")
+        if len(password.encode()) > MAX_PASSWORD_BYTES:
+            raise InvalidRequest(f"The password is too long (max {MAX_PASSWORD_BYTES} bytes).", code="weak_password")
+        hashed = hash_password(password)
+        with self.sessions.begin() as session:
+            user = users.create(session, uuid4(), email.lower(), password_hash=hashed)
+        if user is None:
+            raise Conflict("There is an account with this address already.", code="email_taken")
+        return user
+
+    def log_in(self, email: str, password: str) -> str:
+        """An access token. Unknown address, wrong password and disabled account look the same, also in time."""
+        with self.sessions.begin() as session:
+            user = users.by_email(session, email.strip().lower())
+        fits, fresh = verify_password(password, user.password_hash if user else None)
+        if user is None or not fits or not user.is_active:
+            raise NotAuthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
+        if fresh:
+            with self.sessions.begin() as session:
+                users.set_password_hash(session, user.id, fresh)
+        return create_access_token(
+            user.id,
+            secret=self.settings.secret_key.get_secret_value(),
+            ttl_seconds=self.settings.access_token_ttl_seconds,
+            token_version=user.token_version,
+        )
+
+    def authenticate(self, token: str) -> User:
+        """The account that a token speaks for, as long as both hold."""
+        claims = read_access_token(token, secret=self.settings.secret_key.get_secret_value())
+        with self.sessions.begin() as session:
+            user = users.by_id(session, claims.user_id)
+        if user is None or not user.is_active or user.token_version != claims.token_version:
+            raise NotAuthenticated("The access token is not valid.")
+        return user

@@ -1,0 +1,11 @@
+"""The doorbell: what a use case needs of the queue."""
+
+from typing import Protocol
+from uuid import UUID
+
+
+class Bell(Protocol):
+    """Tells the workers that a task waits. Never blocks and never raises: the row is the queue, and the sweeper
+    rings for whatever was not heard."""
+
+    def ring(self, task_id: UUID, queue: str) -> None: ...

@@ -1,0 +1,214 @@
+"""One attempt at one task: claim → download → cut out → upload → finish.
+
+Three short transactions (claim, stages, finish) and none open while computing or waiting for the store. Every fault
+ends in the row: `completed`, `failed` for good, `retrying` at a later time, or back to `queued` when this process is
+told to stop. Celery learns nothing and retries nothing.
+"""
+
+import io
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
+
+from app.core.config import Settings
+from app.core.errors import AppError, ObjectNotFound
+from app.core.logging import get_logger
+from app.core.metrics import MetricsLog
+from app.core.options import RemovalOptions
+from app.core.states import Stage, TaskStatus
+from app.db import tasks
+from app.db.base import Sessions
+from app.db.models import Task
+from app.db.tasks import Claim, Result
+from app.imaging.engines.base import Engine
+from app.imaging.errors import ImageError
+from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
+from app.services.about import image_limits
+from app.services.pulse import Fenced, Grip, Pulse
+from app.storage.base import ObjectStore, result_key
+
+SETTLE_PAUSE = 1.0  # seconds between tries to write the outcome while the database is away
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+class AttemptTimeout(Exception):
+    """The attempt ran past its time limit."""
+
+
+@dataclass(frozen=True)
+class Processing:
+    """The use case with the parts that it works on. `timeouts` are what the runtime raises at the soft limit."""
+
+    settings: Settings
+    sessions: Sessions
+    store: ObjectStore
+    engine: Engine
+    pulse: Pulse
+    metrics: MetricsLog
+    worker: str
+    timeouts: tuple[type[Exception], ...] = (AttemptTimeout,)
+
+    def process(self, task_id: UUID) -> None:
+        """Make an attempt at the task, if it is there to be claimed; a duplicate message ends right here."""
+        with self.sessions.begin() as session:
+            held = tasks.claim(session, task_id, worker=self.worker, timing=self.settings.timing)
+            task = tasks.get(session, task_id) if held else None
+        if held is None or task is None:
+            log.info("claim_refused", task_id=str(task_id))
+            return
+        with (
+            bound_contextvars(task_id=str(task_id), attempt=held.attempt, request_id=task.request_id),
+            self.pulse.hold(held) as grip,
+        ):
+            try:
+                self._attempt(held, task, grip)
+            except (SystemExit, KeyboardInterrupt):
+                self._settle(lambda session: tasks.release(session, held))
+                log.info("attempt_released")
+                raise
+            except Fenced:
+                log.warning("attempt_fenced")
+                self._discard(result_key(task.user_id, task.id, held.attempt))
+
+    def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:
+        try:
+            self._cut_out(held, task, grip)
+        except Fenced:
+            raise
+        except ImageError as error:
+            self._fail(held, task, error.code, str(error))
+        except ObjectNotFound:
+            self._fail(held, task, "original_missing", "The original image is no longer stored.")
+        except self.timeouts:
+            seconds = self.settings.timing.soft_limit
+            self._retry(held, task, "timeout", f"The image was not finished within {seconds} seconds.")
+        except MemoryError:
+            # Past this frame it would take the worker's main process down with it.
+            self._retry(held, task, "oom", "The worker ran out of memory.")
+        except SQLAlchemyError as error:
+            log.warning("database_failed", error=type(error).__name__)
+            self._retry(held, task, "database_unavailable", "The database could not be reached.")
+        except AppError as error:
+            act = self._retry if error.retryable else self._fail
+            act(held, task, error.code, error.message)
+        except Exception:
+            log.exception("attempt_crashed")
+            self._fail(held, task, "internal_error", "The image could not be processed because of an internal error.")
+
+    def _cut_out(self, held: Claim, task: Task, grip: Grip) -> None:
+        seconds: dict[str, float] = {}
+        clock = time.perf_counter()
+
+        def enter(stage: str) -> None:
+            grip.check()
+            with self.sessions.begin() as session:
+                if not tasks.enter_stage(session, held, Stage(stage)):
+                    raise Fenced("The task was taken away from this attempt.")
+
+        data = self.store.get(task.upload.key)
+        seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
+        cutout = cut_out(data, self.engine, self._options(task), image_limits(self.settings), on_stage=enter)
+        enter(Stage.UPLOADING)
+        clock = time.perf_counter()
+        key = result_key(task.user_id, task.id, held.attempt)
+        self.store.put(key, io.BytesIO(cutout.png), "image/png")
+        seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
+        grip.check()
+        result = Result(key, len(cutout.png), cutout.width, cutout.height, cutout.confidence)
+        if not self._settle(lambda session: tasks.complete(session, held, result)):
+            raise Fenced("The task was taken away from this attempt.")
+        self._report(task, TaskStatus.COMPLETED, seconds, cutout)
+
+    def _options(self, task: Task) -> CutoutOptions:
+        asked = RemovalOptions.model_validate(task.options)
+        return CutoutOptions(
+            refine=asked.refine,
+            trim=asked.trim,
+            padding=asked.padding,
+            min_confidence=self.settings.min_confidence,
+        )
+
+    def _fail(self, held: Claim, task: Task, code: str, message: str) -> None:
+        if self._settle(lambda session: tasks.fail(session, held, code=code, message=message)):
+            log.info("task_failed", error_code=code)
+            self._report(task, TaskStatus.FAILED, error_code=code)
+
+    def _retry(self, held: Claim, task: Task, code: str, message: str) -> None:
+        status = self._settle(
+            lambda session: tasks.retry_later(
+                session,
+                held,
+                code=code,
+                message=message,
+                delay=self.settings.task_retry_delay_seconds,
+                timing=self.settings.timing,
+            )
+        )
+        log.warning("attempt_failed", error_code=code, status=status)
+        if status == TaskStatus.FAILED:
+            self._report(task, TaskStatus.FAILED, error_code=code)
+
+    def _settle(self, write: Callable[[Session], T]) -> T:
+        """Write an outcome. While the database is away, keep trying until the lease is surely gone.
+
+        Each write is a compare and set, so one that did land and is repeated does no harm.
+        """
+        until = time.monotonic() + self.settings.timing.lease
+        while True:
+            try:
+                with self.sessions.begin() as session:
+                    return write(session)
+            except SQLAlchemyError:
+                if time.monotonic() > until:
+                    raise
+                log.warning("settle_failed")
+                time.sleep(SETTLE_PAUSE)
+
+    def _discard(self, key: str) -> None:
+        """Nobody will ever point at this object; should it stay, the clean-up finds it by its name."""
+        try:
+            self.store.delete(key)
+        except AppError as error:
+            log.warning("object_left_behind", error_code=error.code)
+
+    def _report(
+        self,
+        task: Task,
+        status: TaskStatus,
+        seconds: dict[str, float] | None = None,
+        cutout: Cutout | None = None,
+        *,
+        error_code: str | None = None,
+    ) -> None:
+        """One line in the metrics, one in the log. Neither may turn a finished task into a failed one."""
+        took = sum((seconds or {}).values())
+        log.info("task_finished", status=status, duration_s=round(took, 3))
+        upload = task.upload
+        fields = {
+            "upload_id": upload.id,
+            "task_id": task.id,
+            "status": status,
+            "processing_time_seconds": round(took, 3),
+            "memory_usage_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "metadata": {
+                "original_size": [upload.width, upload.height],
+                "processed_size": [cutout.width, cutout.height] if cutout else None,
+                "compression_ratio": round(len(cutout.png) / upload.size_bytes, 3) if cutout else None,
+            },
+            "stages": {name: round(value, 4) for name, value in (seconds or {}).items()},
+            "error_code": error_code,
+        }
+        try:
+            self.metrics.write(fields)
+        except OSError as error:
+            log.warning("metrics_not_written", error=str(error))

@@ -1,0 +1,107 @@
+"""What became of a task: the caller's own tasks, with addresses that are signed when they are read."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from uuid import UUID
+
+from app.core.errors import Conflict, InvalidRequest, NotFound
+from app.core.states import TaskStatus
+from app.db import tasks
+from app.db.base import Sessions
+from app.db.models import Task
+from app.storage.base import ObjectStore
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task as its owner sees it."""
+
+    task: Task
+    result_url: str | None
+    presigned_url: str | None
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """The use case with the parts that it works on."""
+
+    sessions: Sessions
+    store: ObjectStore
+
+    def get(self, task_id: UUID, user_id: UUID) -> TaskView:
+        """The caller's task; `NotFound` for one that is not there, which another account's is."""
+        with self.sessions.begin() as session:
+            task = tasks.get_owned(session, task_id, user_id)
+        if task is None:
+            raise NotFound("There is no such task.", code="task_not_found")
+        return self._view(task)
+
+    def page(
+        self,
+        user_id: UUID,
+        *,
+        limit: int,
+        status: TaskStatus | None,
+        batch_id: UUID | None,
+        created_after: datetime | None,
+        cursor: str | None,
+    ) -> tuple[Sequence[TaskView], str | None]:
+        """The caller's tasks, newest first, and the cursor of the next page (None on the last one)."""
+        before = None if cursor is None else read_cursor(cursor)
+        with self.sessions.begin() as session:
+            found = tasks.list_owned(
+                session,
+                user_id,
+                limit=limit + 1,
+                status=status,
+                batch_id=batch_id,
+                created_after=created_after,
+                before=before,
+            )
+        page = found[:limit]
+        more = make_cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return [self._view(task) for task in page], more
+
+    def result_url(self, task_id: UUID, user_id: UUID, *, attachment: bool) -> str:
+        """A presigned address of the finished picture; `Conflict` while there is none."""
+        view = self.get(task_id, user_id)
+        if view.task.result_key is None:
+            raise Conflict(f"The task has no result: its status is {view.task.status}.", code="task_not_completed")
+        return self.store.presign(view.task.result_key, filename=result_name(view.task), attachment=attachment)
+
+    def _view(self, task: Task) -> TaskView:
+        if task.result_key is None:
+            return TaskView(task, None, None)
+        return TaskView(
+            task,
+            self.store.url(task.result_key),
+            self.store.presign(task.result_key, filename=result_name(task)),
+        )
+
+
+def result_name(task: Task) -> str:
+    """`photo.jpg` comes back as `photo-cutout.png`."""
+    stem = PurePath(task.upload.filename).stem if task.upload.filename else str(task.id)
+    return f"{stem}-cutout.png"
+
+
+def make_cursor(created_at: datetime, task_id: UUID) -> str:
+    """An opaque place in the list. It says nothing secret: a page is filtered by account whatever it names."""
+    return base64.urlsafe_b64encode(json.dumps([created_at.isoformat(), str(task_id)]).encode()).decode()
+
+
+def read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """The place that `make_cursor` wrote; `InvalidRequest` for anything else."""
+    try:
+        created_at, task_id = json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+        at = datetime.fromisoformat(created_at)
+        if at.tzinfo is None:
+            raise ValueError(cursor)
+        return at, UUID(task_id)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, binascii.Error) as error:
+        raise InvalidRequest("The cursor is not one that this server gave out.", code="invalid_cursor") from error

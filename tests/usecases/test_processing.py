@@ -1,0 +1,291 @@
+"""One attempt at one task: every way it can end, written in the row."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from app.core.config import Settings
+from app.core.errors import StorageUnavailable
+from app.core.metrics import MetricsLog
+from app.core.states import Stage, TaskStatus
+from app.db import tasks
+from app.db.base import Sessions
+from app.db.models import User
+from app.services.processing import AttemptTimeout, Processing
+from app.services.pulse import Pulse
+from app.storage.base import result_key
+from app.storage.memory import MemoryStore
+from tests.factories import ago, change, claim, make_task, row
+from tests.pictures import encoded, subject
+from tests.services import wait_for
+
+
+class DiscEngine:
+    """Sees a disc in the middle of every picture; `before` runs first, as a fault or an intrusion."""
+
+    name = "disc"
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before = before
+        self.runs = 0
+
+    def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        self.runs += 1
+        self.before()
+        y, x = np.mgrid[:1024, :1024]
+        return np.where((x - 512) ** 2 + (y - 512) ** 2 < 250**2, 0.98, 0.01).astype(np.float32)
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+class Bench:
+    """A worker's use case with an engine of choice, on the real database."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, folder: Path) -> None:
+        self.settings, self.sessions, self.folder = settings, sessions, folder
+        self.store = MemoryStore()
+        self.engine = DiscEngine()
+        self.pulse = Pulse(sessions, "host:1", settings.timing)
+
+    def task(self, user: User, data: bytes | None = None, **columns: Any) -> UUID:
+        task_id = make_task(self.sessions, user.id, **columns)
+        key = row(self.sessions, task_id).upload.key
+        self.store.put(key, io.BytesIO(encoded(subject(200, 160)) if data is None else data), "image/jpeg")
+        return task_id
+
+    def process(self, task_id: UUID) -> None:
+        Processing(
+            settings=self.settings,
+            sessions=self.sessions,
+            store=self.store,
+            engine=self.engine,
+            pulse=self.pulse,
+            metrics=MetricsLog(self.folder),
+            worker="host:1",
+        ).process(task_id)
+
+    def results(self) -> list[str]:
+        return [key for key in self.store.objects if key.startswith("processed/")]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.folder / "metrics.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def bench(settings: Settings, sessions: Sessions, tmp_path: Path) -> Bench:
+    return Bench(settings, sessions, tmp_path)
+
+
+def test_a_picture_is_cut_out(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.attempt, task.retries, task.progress) == ("completed", 1, 0, 100)
+    assert task.result_key == result_key(user.id, task_id, 1)
+    with Image.open(io.BytesIO(bench.store.get(task.result_key))) as picture:
+        assert (picture.mode, picture.size) == ("RGBA", (task.result_width, task.result_height))
+    assert task.result_bytes == len(bench.store.get(task.result_key))
+    (line,) = bench.metrics()
+    assert (line["task_id"], line["status"]) == (str(task_id), "completed")
+
+
+def test_the_options_of_the_row_are_followed(bench: Bench, user: User) -> None:
+    task_id = bench.task(user, options={"refine": False, "trim": False, "padding": 0})
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.result_width, task.result_height) == (200, 160)
+
+
+def test_a_duplicate_message_does_nothing(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.process(task_id)
+    bench.process(task_id)
+    assert (bench.engine.runs, row(bench.sessions, task_id).attempt) == (1, 1)
+    assert len(bench.metrics()) == 1
+
+
+def test_a_message_for_no_task_does_nothing(bench: Bench) -> None:
+    bench.process(UUID(int=1))
+    assert bench.engine.runs == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (encoded(subject(400, 300))[:3000], "image_truncated"),
+        (b"", "file_empty"),
+        (b"GIF89a", "unsupported_format"),
+    ],
+)
+def test_a_picture_at_fault_fails_at_once(bench: Bench, user: User, data: bytes, code: str) -> None:
+    task_id = bench.task(user, data)
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.error_code, task.retries) == ("failed", code, 0)
+    assert task.error_message
+    assert bench.results() == []
+    (line,) = bench.metrics()
+    assert (line["status"], line["error_code"]) == ("failed", code)
+
+
+def test_a_missing_original_fails_at_once(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.store.objects.clear()
+    bench.process(task_id)
+    assert row(bench.sessions, task_id).error_code == "original_missing"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (StorageUnavailable("The object store cannot be reached."), "storage_unavailable"),
+        (MemoryError(), "oom"),
+        (AttemptTimeout(), "timeout"),
+    ],
+)
+def test_a_passing_fault_is_retried_and_bounded(bench: Bench, user: User, fault: Exception, code: str) -> None:
+    task_id = bench.task(user)
+    bench.engine.before = failing(fault)
+    for expected in ("retrying", "retrying", "retrying", "failed"):
+        change(bench.sessions, task_id, run_at=ago(1))
+        bench.process(task_id)
+        task = row(bench.sessions, task_id)
+        assert (task.status, task.error_code) == (expected, code)
+    assert bench.engine.runs == 4
+    assert bench.results() == []
+
+
+def test_a_fault_that_passes_is_forgotten(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.engine.before = failing(MemoryError())
+    bench.process(task_id)
+    bench.engine.before = lambda: None
+    change(bench.sessions, task_id, run_at=ago(1))
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.attempt, task.retries, task.error_code) == ("completed", 2, 1, None)
+    assert task.result_key == result_key(user.id, task_id, 2)
+
+
+def test_an_unknown_error_is_ours_and_says_nothing_of_the_inside(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.engine.before = failing(RuntimeError("the inside"))
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.error_code) == ("failed", "internal_error")
+    assert "inside" not in (task.error_message or "")
+
+
+def test_a_stop_hands_the_task_back(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.engine.before = failing(SystemExit(0))
+    with pytest.raises(SystemExit):
+        bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.retries, task.dispatched_at) == ("queued", 0, None)
+
+
+def test_a_cancelled_task_leaves_nothing(bench: Bench, user: User) -> None:
+    task_id = bench.task(user)
+    bench.engine.before = lambda: change(
+        bench.sessions, task_id, status=TaskStatus.CANCELLED, lease_until=None, finished_at=ago(0)
+    )
+    bench.process(task_id)
+    assert row(bench.sessions, task_id).status == "cancelled"
+    assert bench.results() == []
+
+
+def test_a_late_attempt_overwrites_nothing(bench: Bench, user: User) -> None:
+    """The first attempt is taken for dead while it computes; the second one finishes; then the first one wakes."""
+    task_id = bench.task(user)
+
+    def second_attempt() -> None:
+        bench.engine.before = lambda: None
+        change(bench.sessions, task_id, status=TaskStatus.RETRYING, lease_until=None, run_at=ago(1))
+        bench.process(task_id)
+
+    bench.engine.before = second_attempt
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.attempt) == ("completed", 2)
+    assert bench.results() == [result_key(user.id, task_id, 2)]
+
+
+def test_a_result_that_nobody_waits_for_is_taken_away_again(bench: Bench, user: User) -> None:
+    """The task is cancelled after its last stage began: the object is stored already."""
+    task_id = bench.task(user)
+    put = bench.store.put
+
+    def put_and_cancel(key: str, body: Any, content_type: str) -> None:
+        put(key, body, content_type)
+        change(bench.sessions, task_id, status=TaskStatus.CANCELLED, lease_until=None, finished_at=ago(0))
+
+    bench.store.put = put_and_cancel  # type: ignore[method-assign]  # an intrusion at the very moment
+    bench.process(task_id)
+    assert row(bench.sessions, task_id).status == "cancelled"
+    assert bench.results() == []
+
+
+def test_unwritable_metrics_fail_no_task(bench: Bench, user: User) -> None:
+    bench.folder = bench.folder / "metrics"
+    bench.folder.write_text("a file where the folder should be")
+    task_id = bench.task(user)
+    bench.process(task_id)
+    assert row(bench.sessions, task_id).status == "completed"
+
+
+@pytest.fixture
+def fast_pulse(sessions: Sessions, settings: Settings) -> Iterator[Pulse]:
+    pulse = Pulse(sessions, "host:9", replace(settings.timing, heartbeat=0.02))
+    pulse.start()
+    yield pulse
+    pulse.stop()
+
+
+def test_the_pulse_prolongs_the_lease_while_native_code_computes(
+    fast_pulse: Pulse, sessions: Sessions, user: User
+) -> None:
+    task_id = make_task(sessions, user.id)
+    held = claim(sessions, task_id)
+    assert held is not None
+    claimed = row(sessions, task_id).lease_until
+    assert claimed is not None
+    matrix = np.random.default_rng(0).random((300, 300))
+
+    def prolonged() -> bool:
+        np.linalg.svd(matrix)
+        now = row(sessions, task_id).lease_until
+        return now is not None and now > claimed
+
+    with fast_pulse.hold(held):
+        wait_for(prolonged, "the lease is prolonged", seconds=30)
+
+
+def test_the_pulse_finds_out_that_the_task_is_gone(fast_pulse: Pulse, sessions: Sessions, user: User) -> None:
+    task_id = make_task(sessions, user.id)
+    held = claim(sessions, task_id)
+    assert held is not None
+    with fast_pulse.hold(held) as grip:
+        grip.check()
+        with sessions.begin() as session:
+            tasks.fail(session, held, code="x", message="x")
+        assert grip.lost.wait(10)
+        with pytest.raises(Exception, match="taken away"):
+            grip.check()
+    with sessions.begin() as session:
+        assert not tasks.enter_stage(session, held, Stage.ENCODING)
