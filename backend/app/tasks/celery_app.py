@@ -1,0 +1,110 @@
+"""Celery: the doorbell between the API and the workers. `celery -A app.tasks.celery_app worker` starts a worker.
+
+The message is a task's id and nothing else; what is to be done, and whether, stands in the row. So Celery keeps no
+results, retries nothing, and loses nothing that matters.
+"""
+
+import os
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from app.core.config import Settings
+
+TASK = "quickbg.remove_background"
+QUEUES = ("interactive", "bulk")
+
+
+def make_worker_app(settings: Settings) -> Celery:
+    """The worker's side: late acknowledgement, one message a child, hard limits, fresh interpreters as children."""
+    app = Celery("quickbg", broker=settings.broker_url)
+    timing = settings.timing
+    app.conf.update(
+        _common(),
+        imports=("app.tasks.worker", "app.tasks.background_removal"),
+        task_acks_late=True,
+        task_acks_on_failure=True,
+        task_acks_on_timeout=True,
+        task_reject_on_worker_lost=False,
+        task_soft_time_limit=timing.soft_limit,
+        task_time_limit=timing.hard_limit,
+        worker_pool="prefork",
+        # A forked copy of a process with threads and native libraries is not safe to run in.
+        worker_pool_start_method="spawn",
+        worker_concurrency=settings.worker_concurrency or default_concurrency(),
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60,
+        worker_max_tasks_per_child=200,
+        worker_max_memory_per_child=3_000_000,  # KiB; looked at after a task, against the highest ever
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=timing.soft_shutdown,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        broker_transport_options={
+            "visibility_timeout": timing.visibility_timeout,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 15,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "retry_on_timeout": False,
+        },
+    )
+    return app
+
+
+def make_publisher_app(settings: Settings) -> Celery:
+    """The side that rings: gives up within about two seconds, whatever the broker does.
+
+    It must never set time limits: Celery stamps the publisher's into the message, over the worker's own.
+    """
+    app = Celery("quickbg", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        _common(),
+        broker_connection_timeout=1,
+        broker_pool_acquire_timeout=1,
+        broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2, "retry_on_timeout": False},
+        task_publish_retry_policy={
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },
+    )
+    return app
+
+
+def _common() -> dict[str, Any]:
+    return {
+        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        "task_default_queue": QUEUES[0],
+        "task_create_missing_queues": False,
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+    }
+
+
+def default_concurrency() -> int:
+    """Children that the machine carries: one a core, with 3 GiB of memory for each, and at least one."""
+    cores = len(os.sched_getaffinity(0))
+    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return max(1, min(cores, int(gib // 3)))
+
+
+@cache
+def _app() -> Celery:
+    return make_worker_app(Settings())
+
+
+def __getattr__(name: str) -> Celery:
+    # Importing this module reads no settings: the app is made when the `celery` command asks for it.
+    if name in {"app", "celery"}:
+        return _app()
+    raise AttributeError(name)

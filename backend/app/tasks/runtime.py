@@ -1,0 +1,54 @@
+"""The worker child's composition root: engine, store and database, built once in each child and warmed up."""
+
+import os
+import socket
+import time
+
+import cv2
+import numpy as np
+from celery.exceptions import SoftTimeLimitExceeded
+
+from app.core.config import Settings
+from app.core.logging import get_logger
+from app.core.metrics import MetricsLog
+from app.db.base import make_engine, make_sessions
+from app.imaging.engines.onnxruntime import OnnxRuntimeEngine
+from app.imaging.isnet import SIDE
+from app.imaging.weights import ensure_weights
+from app.services.processing import Processing
+from app.services.pulse import Pulse
+from app.storage.s3 import S3Store
+
+log = get_logger(__name__)
+
+
+class Runtime:
+    """Everything that this child works with."""
+
+    def __init__(self, settings: Settings, threads: int) -> None:
+        begun = time.perf_counter()
+        cv2.setNumThreads(1)
+        self._db = make_engine(settings.sqlalchemy_url, pool_size=2, max_overflow=1)
+        sessions = make_sessions(self._db)
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        engine = OnnxRuntimeEngine(ensure_weights(settings.model_cache_dir, settings.model_path), threads=threads)
+        # The first run of a network allocates its memory: better now than in somebody's request.
+        engine.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))
+        self._pulse = Pulse(sessions, process, settings.timing)
+        self.processing = Processing(
+            settings=settings,
+            sessions=sessions,
+            store=S3Store(settings),
+            engine=engine,
+            pulse=self._pulse,
+            metrics=MetricsLog(settings.log_dir),
+            worker=process,
+            timeouts=(SoftTimeLimitExceeded,),
+        )
+        # Only a warm child counts as one.
+        self._pulse.start()
+        log.info("worker_warm", engine=engine.name, threads=threads, seconds=round(time.perf_counter() - begun, 2))
+
+    def close(self) -> None:
+        self._pulse.stop()
+        self._db.dispose()

@@ -1,0 +1,101 @@
+"""A worker's life: what its main process checks before it takes work, and what each child brings up and down.
+
+The main process stays light: the engine and its libraries are imported in the children alone.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    task_postrun,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+)
+from structlog.contextvars import clear_contextvars
+
+from app.core.config import Settings
+from app.core.logging import configure_logging, get_logger
+from app.imaging.errors import ModelUnavailable
+from app.imaging.weights import ISNET_GENERAL_USE, ensure_weights
+
+if TYPE_CHECKING:
+    from app.tasks.runtime import Runtime
+
+# One thread for each library that would otherwise make a pool of its own; the engine gets its threads by argument.
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+log = get_logger(__name__)
+
+_runtime: "Runtime | None" = None
+
+
+def runtime() -> "Runtime":
+    """What this child was built with."""
+    if _runtime is None:
+        raise RuntimeError("This process is not a worker's child.")
+    return _runtime
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    configure_logging(Settings().log_level)
+
+
+@celeryd_init.connect
+def _prepare_children(**_: Any) -> None:
+    for name in SINGLE_THREADED:
+        os.environ.setdefault(name, "1")
+
+
+@worker_init.connect
+def _check_before_work(**_: Any) -> None:
+    """Refuse to start rather than fail every image: Celery swallows errors, but not an exit."""
+    settings = Settings()
+    try:
+        verify_model(settings)
+    except ModelUnavailable as error:
+        log.error("worker_refused", reason=str(error))
+        raise SystemExit(78) from error
+
+
+def verify_model(settings: Settings) -> None:
+    """Raise `ModelUnavailable` unless the weights are there, intact and allowed."""
+    if settings.commercial_only and not ISNET_GENERAL_USE.commercial:
+        raise ModelUnavailable(
+            f"COMMERCIAL_ONLY is set, and the licences of {ISNET_GENERAL_USE.name} are not cleared for commercial use."
+        )
+    ensure_weights(settings.model_cache_dir, settings.model_path)
+
+
+@worker_process_init.connect
+def _build(**_: Any) -> None:
+    global _runtime
+    settings = Settings()
+    try:
+        # Here, so that the main process never loads the engine.
+        from app.tasks.runtime import Runtime  # noqa: PLC0415
+
+        _runtime = Runtime(settings, engine_threads())
+    except Exception as error:
+        # Celery would swallow the error and let this child fail every image; it exits, and another one tries.
+        log.exception("worker_child_failed")
+        raise SystemExit(1) from error
+
+
+@worker_process_shutdown.connect
+def _take_down(**_: Any) -> None:
+    if _runtime is not None:
+        _runtime.close()
+
+
+@task_postrun.connect
+def _forget_context(**_: Any) -> None:
+    clear_contextvars()
+
+
+def engine_threads() -> int:
+    """Threads for the network in each child: every core, since most of the time a single picture waits."""
+    return len(os.sched_getaffinity(0))
