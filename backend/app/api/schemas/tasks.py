@@ -1,0 +1,72 @@
+"""Uploads and tasks on the wire."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.core.options import RemovalOptions
+from app.core.states import Stage, TaskStatus
+from app.services.status import TaskView
+
+
+class Accepted(BaseModel):
+    upload_id: UUID
+    task_id: UUID
+    status: TaskStatus = TaskStatus.QUEUED
+    message: str = "Image queued for processing"
+
+
+class TaskOut(BaseModel):
+    """A task as its owner sees it."""
+
+    task_id: UUID
+    upload_id: UUID
+    status: TaskStatus
+    stage: Stage | None
+    progress: int = Field(ge=0, le=100)
+    result_url: str | None = Field(description="The object's own address; it answers only when it is signed.")
+    presigned_url: str | None = Field(description="Downloads the PNG; signed when it is read, for a limited time.")
+    error_message: str | None
+    error_code: str | None
+    attempt: int = Field(description="How often the task was begun.")
+    retries: int = Field(description="How often it was put off after a fault.")
+    processing_time: float | None = Field(description="Seconds from the last beginning to the end.")
+    confidence: float | None = Field(description="0 to 1: how surely the picture has a subject.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, view: TaskView) -> "TaskOut":
+        task = view.task
+        return cls(
+            task_id=task.id,
+            upload_id=task.upload_id,
+            status=task.status,
+            stage=task.stage,
+            progress=task.progress,
+            result_url=view.result_url,
+            presigned_url=view.presigned_url,
+            error_message=task.error_message,
+            error_code=task.error_code,
+            attempt=task.attempt,
+            retries=task.retries,
+            processing_time=None if task.processing_seconds is None else round(task.processing_seconds, 3),
+            confidence=None if task.confidence is None else round(task.confidence, 4),
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+        )
+
+
+class TaskPage(BaseModel):
+    tasks: list[TaskOut]
+    next_cursor: str | None = Field(description="Give it back as `cursor` for the next page; null on the last one.")
+
+
+def upload_form() -> dict[str, Any]:
+    """The description of the upload's form: the endpoint reads it by itself, after it knows who is calling."""
+    options = RemovalOptions.model_json_schema()["properties"]
+    file = {"type": "string", "format": "binary", "description": "JPEG, PNG, WEBP or BMP, told by its bytes"}
+    schema = {"type": "object", "required": ["file"], "properties": {"file": file} | options}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

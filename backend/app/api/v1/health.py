@@ -1,0 +1,63 @@
+"""What the service says about itself; open to everybody, and nothing secret in it."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from app.api.deps import ServicesDep
+from app.api.errors import responses
+from app.api.schemas.service import Alive, HealthOut, Info, Limits, ModelInfo, Ready, Root
+from app.core.errors import ServiceUnavailable
+from app.services.about import offer
+from app.version import VERSION
+
+DOCS = "/api/v1/docs"
+
+health_router = APIRouter(tags=["service"])
+root_router = APIRouter(tags=["service"])
+
+
+@health_router.get(
+    "/health", summary="The dependency matrix", responses={503: {"model": HealthOut, "description": "unhealthy"}}
+)
+def health(services: ServicesDep, response: Response) -> HealthOut:
+    matrix = services.health.matrix()
+    response.status_code = 503 if matrix.status == "unhealthy" else 200
+    return HealthOut(status=matrix.status, version=VERSION, checks=matrix.checks, details=matrix.details)
+
+
+@root_router.get("/livez", summary="The process runs")
+async def livez() -> Alive:
+    return Alive()
+
+
+@root_router.get("/readyz", summary="Requests can be answered", responses=responses(503))
+def readyz(services: ServicesDep) -> Ready:
+    if not services.health.ready():
+        raise ServiceUnavailable(
+            "The database cannot be reached, or is not migrated to this version.", code="not_ready"
+        )
+    return Ready()
+
+
+@root_router.get("/info", summary="Version, models and their licences, operations, limits")
+def info(services: ServicesDep) -> Info:
+    made = offer(services.settings)
+    return Info(
+        version=VERSION,
+        models=[ModelInfo(name=m.name, licences=list(m.licences), commercial=m.commercial) for m in made.models],
+        operations=list(made.operations),
+        limits=Limits(
+            max_image_bytes=made.limits.max_bytes,
+            min_image_side=made.limits.min_side,
+            max_image_side=made.limits.max_side,
+            max_image_pixels=made.limits.max_pixels,
+            formats=list(made.formats),
+        ),
+    )
+
+
+@root_router.get("/", summary="Where things are", response_model=Root)
+def root(request: Request) -> Response:
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(DOCS)
+    return JSONResponse(Root(docs=DOCS).model_dump())

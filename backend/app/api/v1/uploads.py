@@ -1,0 +1,54 @@
+"""`POST /uploads`: an image comes in."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from app.api.deps import Caller, ServicesDep
+from app.api.errors import responses, sentence
+from app.api.schemas.tasks import Accepted, upload_form
+from app.core.errors import InvalidRequest
+from app.core.options import RemovalOptions
+
+MAX_FIELDS = 16
+MAX_FIELD_BYTES = 65_536
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload an image to have its background removed",
+    responses=responses(400, 401, 413, 415, 422, 503),
+    openapi_extra=upload_form(),
+)
+async def upload(request: Request, response: Response, services: ServicesDep, user: Caller) -> Accepted:
+    # The body is read here and not by the framework, which would read all of it before it asks who is calling.
+    async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+        file, options = read_form(form)
+        taken = await run_in_threadpool(
+            services.submissions.submit,
+            file.file,
+            user_id=user.id,
+            filename=file.filename,
+            options=options,
+            request_id=request.state.request_id,
+        )
+    response.headers["Location"] = f"/api/v1/tasks/{taken.task_id}"
+    response.headers["Retry-After"] = "2"
+    return Accepted(upload_id=taken.upload_id, task_id=taken.task_id)
+
+
+def read_form(form: FormData) -> tuple[UploadFile, RemovalOptions]:
+    """The one file and the options of an upload's form; `InvalidRequest` names what is wrong with it."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise InvalidRequest("file: an image is expected in the form field 'file'.", code="file_missing")
+    fields = {name: value for name, value in form.multi_items() if name != "file"}
+    try:
+        # A field that is sent empty means its default, as browsers send it.
+        return file, RemovalOptions.model_validate({name: value for name, value in fields.items() if value != ""})
+    except ValidationError as error:
+        raise InvalidRequest(sentence(error.errors(), quote=True), code="invalid_option") from error

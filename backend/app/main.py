@@ -1,0 +1,97 @@
+"""The API's composition root. `uvicorn app.main:app` serves it; importing this module does nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+
+import redis
+from fastapi import FastAPI
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.api import errors
+from app.api.deps import Services
+from app.api.middleware import Edge
+from app.api.v1.health import DOCS, health_router, root_router
+from app.api.v1.router import router
+from app.core.config import MIB, Settings
+from app.core.logging import configure_logging
+from app.db.base import make_engine, make_sessions
+from app.db.migrations import head_revision
+from app.services.accounts import Accounts
+from app.services.health import Health
+from app.services.status import Statuses
+from app.services.submission import Submissions
+from app.storage.base import ObjectStore
+from app.storage.s3 import S3Store
+from app.tasks.publishing import BackgroundBell, Publisher
+from app.version import VERSION
+
+THREADS = 40  # that endpoints run in; each may need a database connection
+
+
+def create_app(settings: Settings | None = None, *, store: ObjectStore | None = None) -> FastAPI:
+    """The API with the parts it works on; `store` stands in for S3 in tests."""
+    settings = settings or Settings()
+    configure_logging(settings.log_level)
+    db = make_engine(settings.sqlalchemy_url, pool_size=10, max_overflow=THREADS - 10)
+    sessions = make_sessions(db)
+    # Of its own, so that a busy pool is not mistaken for a database that is down.
+    health_db = make_engine(settings.sqlalchemy_url, pool_size=4, max_overflow=0)
+    store = store or S3Store(settings)
+    publisher = Publisher(settings)
+    bell = BackgroundBell(publisher, sessions)
+    pinged = redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=1,
+        socket_timeout=1,
+        retry=Retry(NoBackoff(), 0),
+    )
+    health = Health(make_sessions(health_db), settings.timing, pinged.ping, store.check, head_revision())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        bell.start()
+        yield
+        bell.close()
+        health.close()
+        publisher.close()
+        pinged.close()
+        health_db.dispose()
+        db.dispose()
+
+    app = FastAPI(
+        title="QuickBG",
+        version=VERSION,
+        summary="Background removal that you host yourself",
+        docs_url=DOCS,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=lifespan,
+    )
+    app.state.services = Services(
+        settings=settings,
+        accounts=Accounts(settings, sessions),
+        submissions=Submissions(settings, sessions, store, bell),
+        statuses=Statuses(sessions, store),
+        health=health,
+    )
+    errors.install(app)
+    # Twice the largest image, so that one that is too large can be told its size. Here and not on the app, whose own
+    # limit answers outside of `Edge`.
+    app.include_router(router, max_body_size=2 * settings.max_image_bytes + MIB)
+    app.include_router(health_router)
+    app.include_router(root_router)
+    app.add_middleware(Edge)
+    return app
+
+
+@cache
+def _app() -> FastAPI:
+    return create_app()
+
+
+def __getattr__(name: str) -> FastAPI:
+    if name == "app":
+        return _app()
+    raise AttributeError(name)
