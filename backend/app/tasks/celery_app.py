@@ -4,13 +4,13 @@ The message is a task's id and nothing else; what is to be done, and whether, st
 results, retries nothing, and loses nothing that matters.
 """
 
-import os
 from functools import cache
 from typing import Any
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from app.core.capacity import Capacity
 from app.core.config import Settings
 
 TASK = "quickbg.remove_background"
@@ -33,7 +33,7 @@ def make_worker_app(settings: Settings) -> Celery:
         worker_pool="prefork",
         # A forked copy of a process with threads and native libraries is not safe to run in.
         worker_pool_start_method="spawn",
-        worker_concurrency=settings.worker_concurrency or default_concurrency(),
+        worker_concurrency=Capacity.of_this_machine(settings.worker_concurrency).children,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=60,
         worker_max_tasks_per_child=200,
@@ -89,13 +89,6 @@ def _common() -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
     }
-
-
-def default_concurrency() -> int:
-    """Children that the machine carries: one a core, with 3 GiB of memory for each, and at least one."""
-    cores = len(os.sched_getaffinity(0))
-    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return max(1, min(cores, int(gib // 3)))
 
 
 @cache

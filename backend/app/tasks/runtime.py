@@ -3,11 +3,13 @@
 import os
 import socket
 import time
+from dataclasses import asdict
 
 import cv2
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
 
+from app.core.capacity import Capacity
 from app.core.config import Settings
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
@@ -18,6 +20,7 @@ from app.imaging.weights import ensure_weights
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
+from app.tasks.turns import TakingTurns
 
 log = get_logger(__name__)
 
@@ -25,13 +28,14 @@ log = get_logger(__name__)
 class Runtime:
     """Everything that this child works with."""
 
-    def __init__(self, settings: Settings, threads: int) -> None:
+    def __init__(self, settings: Settings, capacity: Capacity) -> None:
         begun = time.perf_counter()
         cv2.setNumThreads(1)
         self._db = make_engine(settings.sqlalchemy_url, pool_size=2, max_overflow=1)
         sessions = make_sessions(self._db)
         process = f"{socket.gethostname()}:{os.getpid()}"
-        engine = OnnxRuntimeEngine(ensure_weights(settings.model_cache_dir, settings.model_path), threads=threads)
+        weights = ensure_weights(settings.model_cache_dir, settings.model_path)
+        engine = TakingTurns(OnnxRuntimeEngine(weights, capacity.threads), settings.log_dir, capacity.runs)
         # The first run of a network allocates its memory: better now than in somebody's request.
         engine.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))
         self._pulse = Pulse(sessions, process, settings.timing)
@@ -47,7 +51,7 @@ class Runtime:
         )
         # Only a warm child counts as one.
         self._pulse.start()
-        log.info("worker_warm", engine=engine.name, threads=threads, seconds=round(time.perf_counter() - begun, 2))
+        log.info("worker_warm", engine=engine.name, **asdict(capacity), seconds=round(time.perf_counter() - begun, 2))
 
     def close(self) -> None:
         self._pulse.stop()

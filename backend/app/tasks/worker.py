@@ -16,6 +16,7 @@ from celery.signals import (
 )
 from structlog.contextvars import clear_contextvars
 
+from app.core.capacity import Capacity
 from app.core.config import Settings
 from app.core.logging import configure_logging, get_logger
 from app.imaging.errors import ModelUnavailable
@@ -78,7 +79,7 @@ def _build(**_: Any) -> None:
         # Here, so that the main process never loads the engine.
         from app.tasks.runtime import Runtime  # noqa: PLC0415
 
-        _runtime = Runtime(settings, engine_threads())
+        _runtime = Runtime(settings, Capacity.of_this_machine(settings.worker_concurrency))
     except Exception as error:
         # Celery would swallow the error and let this child fail every image; it exits, and another one tries.
         log.exception("worker_child_failed")
@@ -94,8 +95,3 @@ def _take_down(**_: Any) -> None:
 @task_postrun.connect
 def _forget_context(**_: Any) -> None:
     clear_contextvars()
-
-
-def engine_threads() -> int:
-    """Threads for the network in each child: every core, since most of the time a single picture waits."""
-    return len(os.sched_getaffinity(0))
