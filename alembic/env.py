@@ -18,9 +18,7 @@ def run_migrations() -> None:
         # Running requests go first: a migration gives up rather than hold a table for longer.
         connection.execute(text("SET lock_timeout = 3000"))
         connection.commit()
-        context.configure(
-            connection=connection, target_metadata=models.Base.metadata, compare_server_default=True
-        )
+        context.configure(connection=connection, target_metadata=models.Base.metadata, compare_server_default=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()

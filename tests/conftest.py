@@ -16,7 +16,7 @@ from app.db.base import Base, Sessions, make_engine, make_sessions
 from app.db.migrations import alembic_config
 from app.db.models import User
 from app.storage.s3 import S3Store
-from tests.services import RunningServices, start_services
+from tests.embedded_services import RunningServices, start_services
 
 DATABASE = "quickbg_test"
 

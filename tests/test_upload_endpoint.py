@@ -19,9 +19,9 @@ from app.main import create_app
 from app.storage.memory import MemoryStore
 from tests.api.conftest import bearer, client, headers
 from tests.conftest import make_settings
+from tests.embedded_services import wait_for
 from tests.factories import row
 from tests.pictures import encoded, subject
-from tests.services import wait_for
 
 __all__ = ["client", "headers"]
 

@@ -121,16 +121,10 @@ def upgrade() -> None:
         sa.Column("processing_seconds", sa.Double(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "(status = 'completed') <= (progress = 100)", name=op.f("ck_tasks_completed_progress")
-        ),
+        sa.CheckConstraint("(status = 'completed') <= (progress = 100)", name=op.f("ck_tasks_completed_progress")),
         sa.CheckConstraint("(status = 'completed') = (result_key IS NOT NULL)", name=op.f("ck_tasks_result")),
-        sa.CheckConstraint(
-            "(status = 'failed') <= (error_code IS NOT NULL)", name=op.f("ck_tasks_failed_code")
-        ),
-        sa.CheckConstraint(
-            "(status = 'processing') = (lease_until IS NOT NULL)", name=op.f("ck_tasks_lease")
-        ),
+        sa.CheckConstraint("(status = 'failed') <= (error_code IS NOT NULL)", name=op.f("ck_tasks_failed_code")),
+        sa.CheckConstraint("(status = 'processing') = (lease_until IS NOT NULL)", name=op.f("ck_tasks_lease")),
         sa.CheckConstraint(
             "(status IN ('cancelled', 'completed', 'expired', 'failed')) = (finished_at IS NOT NULL)",
             name=op.f("ck_tasks_finished"),
@@ -204,9 +198,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.Text(), nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_task_events_task_id_tasks"), ondelete="CASCADE"
         ),

@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint, Engine, inspect, text
 
 from app.db.base import Base, make_engine, make_sessions
 from app.db.migrations import alembic_config, current_revision, head_revision
-from tests.services import RunningServices
+from tests.embedded_services import RunningServices
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
 from app.storage.base import result_key
 from app.storage.memory import MemoryStore
+from tests.embedded_services import wait_for
 from tests.factories import ago, change, claim, make_task, row
 from tests.pictures import encoded, subject
-from tests.services import wait_for
 
 
 class DiscEngine:

@@ -1,0 +1,177 @@
+"""The `quickbg` command: start and stop everything on this machine, and cut out pictures.
+
+What a command needs beyond the terminal's own libraries is imported inside it, so that each starts fast.
+"""
+
+# ruff: noqa: PLC0415 - see above
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.core.errors import AppError
+from app.embedded.layout import DEFAULT_DATA, PROJECT_ROOT, Layout
+
+if TYPE_CHECKING:
+    from app.embedded.control import Stack
+    from app.embedded.state import State
+
+NOT_RUNNING = 3
+TOKEN_SECONDS = 900
+
+app = typer.Typer(
+    help="Background removal on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Data = Annotated[Path, typer.Option("--data", help="Folder of the data.", show_default="var")]
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the API.", min=1, max=65535, show_default="8000")] = None,
+    data: Data = DEFAULT_DATA,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready, and leave it running.")] = False,
+) -> None:
+    """Start everything and keep it running; Ctrl-C stops it."""
+    from app.shell.display import say
+    from app.shell.serving import bring_up
+
+    layout = Layout.at(data)
+    _stop_on_signals()
+    stack, seconds = bring_up(layout, port=port, detach=detach)
+    if seconds is None:
+        typer.echo(f"QuickBG is already running: {stack.address}")
+        return
+    try:
+        _announce(stack, seconds, detach=detach)
+        if not detach and stack.process is not None:
+            stack.process.wait()
+            say("QuickBG has been stopped.")
+    except KeyboardInterrupt:
+        say("Stopping ...")
+        stack.stop()
+
+
+def _announce(stack: "Stack", seconds: float, *, detach: bool) -> None:
+    typer.echo(f"QuickBG is ready after {seconds:.1f} s: {stack.address}/api/v1/docs")
+    typer.echo(f"\n  {_curl(stack)}\n")
+    typer.echo(f"Stop it with {_command(stack.layout, 'down') if detach else 'Ctrl-C'}.")
+
+
+@app.command()
+def down(data: Data = DEFAULT_DATA) -> None:
+    """Stop what runs on the data folder."""
+    from app.embedded.control import stop
+
+    typer.echo("QuickBG has been stopped." if stop(Layout.at(data)) else "QuickBG is not running.")
+
+
+@app.command()
+def status(data: Data = DEFAULT_DATA) -> None:
+    """Show the processes and their health. Exit code 0: healthy, 1: not healthy, 3: not running."""
+    from app.embedded.control import find
+    from app.shell.status import show
+
+    stack = find(Layout.at(data))
+    if stack is None:
+        typer.echo("QuickBG is not running.")
+        raise typer.Exit(NOT_RUNNING)
+    if not show(stack):
+        raise typer.Exit(1)
+
+
+@app.command()
+def token(data: Data = DEFAULT_DATA) -> None:
+    """Print an access token for this machine's own user, good for 15 minutes."""
+    from app.embedded.state import load
+
+    layout = Layout.at(data)
+    state = load(layout)
+    if state is None:
+        raise AppError(f"Nothing has been started on {layout.data} yet: {_command(layout, 'up')}")
+    typer.echo(_mint(state))
+
+
+@app.command()
+def remove(
+    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WEBP or BMP files.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The file to write, or a folder (ending in /).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Refine the edges.")] = True,
+    trim: Annotated[bool, typer.Option("--trim/--no-trim", help="Cut down to the subject.")] = True,
+    padding: Annotated[int, typer.Option(help="Pixels kept around it.", min=0)] = 10,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Cut pictures out; each result lies beside its picture as NAME-cutout.png."""
+    from app.shell.client import Tokens
+    from app.shell.display import say, watching
+    from app.shell.removal import remove as remove_all
+    from app.shell.serving import borrowed
+    from app.shell.targets import plan
+
+    jobs, failures = plan(pictures, output, force=force)
+    options = {"refine": str(refine).lower(), "trim": str(trim).lower(), "padding": str(padding)}
+    _stop_on_signals()
+    if jobs:
+        with borrowed(Layout.at(data)) as stack, watching() as watch:
+            tokens = Tokens(lambda: _mint(stack.state))
+            failures += remove_all(stack.address, tokens, jobs, options, watch)
+    for failure in failures:
+        say(str(failure))
+    if failures:
+        raise typer.Exit(1)
+
+
+def _mint(state: "State") -> str:
+    from app.core.security import create_access_token
+
+    return create_access_token(state.local_user_id, secret=state.secret_key, ttl_seconds=TOKEN_SECONDS)
+
+
+def _curl(stack: "Stack") -> str:
+    """A line that works when it is pasted where `up` was called."""
+    mint = _command(stack.layout, "token")
+    url = f"{stack.address}/api/v1/uploads"
+    return f'curl -F file=@photo.jpg -H "Authorization: Bearer $({mint})" {url}'
+
+
+def _command(layout: Layout, name: str) -> str:
+    """How the person at the shell calls one of our commands, from where he stands."""
+    script = "./scripts/quickbg" if Path.cwd() == PROJECT_ROOT else str(PROJECT_ROOT / "scripts" / "quickbg")
+    data = [] if layout.is_default else ["--data", str(layout.data)]
+    return shlex.join([script, name, *data])
+
+
+def _stop_on_signals() -> None:
+    """A closed terminal and a polite kill stop us as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
+def main() -> None:
+    """Run the command line. Whatever goes wrong is one line and an exit code."""
+    from app.shell.errors import UsageProblem
+
+    try:
+        app(prog_name="quickbg")
+    except AppError as error:
+        typer.echo(f"quickbg: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageProblem) else 1)
+    except Exception as error:
+        if os.environ.get("QUICKBG_DEBUG"):
+            raise
+        typer.echo(f"quickbg: {type(error).__name__}: {error} (QUICKBG_DEBUG=1 shows where)", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

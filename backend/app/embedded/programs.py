@@ -1,0 +1,46 @@
+"""What the supervisor runs: the embedded services and the application's own three processes."""
+
+import signal
+import sys
+from dataclasses import dataclass
+
+from app.embedded.state import State
+
+SERVICES = ("postgres", "valkey", "seaweedfs")
+APPLICATION = ("sweeper", "worker", "api")  # in the order they are started
+
+
+@dataclass(frozen=True)
+class Program:
+    """How the supervisor treats one process. The lower priority starts first and stops last."""
+
+    name: str
+    priority: int
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_wait: int = 15
+    with_group: bool = False  # past `stop_wait`, its children are killed with it
+
+
+PROGRAMS = (
+    Program("postgres", 1, signal.SIGINT, 30),
+    Program("valkey", 1),
+    Program("seaweedfs", 1, stop_wait=30),  # its own housekeeping may hold it up for ten seconds
+    Program("sweeper", 10),
+    # SIGQUIT: Celery lets what it is doing end; its children must not hear of it.
+    Program("worker", 20, signal.SIGQUIT, 30, with_group=True),
+    Program("api", 30, stop_wait=30),
+)
+
+
+# Each request is one line of our own already.
+QUIET = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10")
+
+
+def application_command(name: str, state: State) -> tuple[str, ...]:
+    """The command line of one of the `APPLICATION` processes."""
+    module: tuple[str, ...] = {
+        "sweeper": ("app.tasks.sweeper",),
+        "worker": ("celery", "-A", "app.tasks.celery_app", "worker", "--without-gossip", "--without-mingle"),
+        "api": ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(state.api_port), *QUIET),
+    }[name]
+    return (sys.executable, "-m", *module)

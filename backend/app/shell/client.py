@@ -1,0 +1,211 @@
+"""A client of our own HTTP API, patient with a service that is busy or restarting."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from app.shell.errors import FileProblem
+
+PATIENCE = 120.0
+"""Seconds that one request is repeated for while the service is busy, restarting or gone."""
+
+_POLL = 0.2
+_LONGEST_PAUSE = 30.0
+_BUSY = {429, 502, 503, 504}
+_TOKEN_SECONDS = 600.0  # tokens hold for 15 minutes; a new one is made well before
+
+
+class Stopped(Exception):
+    """The person has asked to stop."""
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task as the API shows it."""
+
+    status: str
+    stage: str | None
+    progress: int
+    error: str | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in {"completed", "failed", "cancelled", "expired"}
+
+
+@dataclass
+class Tokens:
+    """Tokens for the local user; `mint` makes a new one. Safe to share between threads."""
+
+    mint: Callable[[], str]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _current: tuple[float, str] | None = None
+
+    def header(self) -> dict[str, str]:
+        """The header that says who we are."""
+        with self._lock:
+            if self._current is None or time.monotonic() - self._current[0] > _TOKEN_SECONDS:
+                self._current = (time.monotonic(), self.mint())
+            return {"Authorization": f"Bearer {self._current[1]}"}
+
+
+class Client:
+    """Uploads, watches and downloads. Safe to share between threads; `stop` ends every wait."""
+
+    def __init__(
+        self,
+        address: str,
+        tokens: Tokens,
+        stop: threading.Event,
+        *,
+        patience: float = PATIENCE,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        # Both go to this machine: a proxy named in the environment has no part in it.
+        self._api = httpx2.Client(base_url=address, trust_env=False, timeout=30, transport=transport)
+        self._store = httpx2.Client(trust_env=False, timeout=60, transport=transport)
+        self._tokens = tokens
+        self._stop = stop
+        self._patience = patience
+
+    def close(self) -> None:
+        self._api.close()
+        self._store.close()
+
+    def submit(self, source: Path, options: Mapping[str, str]) -> str:
+        """Upload a picture; returns the id of its task.
+
+        Raises:
+            FileProblem: the service refuses it, or cannot be reached.
+        """
+        key = str(uuid4())  # a repeated upload is then the same upload
+
+        def send() -> httpx2.Response:
+            with source.open("rb") as file:
+                headers = {**self._tokens.header(), "Idempotency-Key": key}
+                return self._api.post(
+                    "/api/v1/uploads", files={"file": (source.name, file)}, data=dict(options), headers=headers
+                )
+
+        return str(_json(self._patiently(send))["task_id"])
+
+    def wait(self, task_id: str, on_change: Callable[[TaskView], None]) -> TaskView:
+        """Watch a task until it is over; every look is told.
+
+        Raises:
+            FileProblem: the service cannot be reached, or does not know it.
+        """
+        while True:
+            task = self._task(task_id)
+            on_change(task)
+            if task.is_over:
+                return task
+            self._pause(_POLL)
+
+    def _task(self, task_id: str) -> TaskView:
+        body = _json(self._patiently(lambda: self._get(f"/api/v1/tasks/{task_id}")))
+        return TaskView(body["status"], body.get("stage"), int(body["progress"]), body.get("error_message"))
+
+    def download(self, task_id: str, target: Path, *, force: bool) -> None:
+        """Write the result, whole or not at all.
+
+        Raises:
+            FileProblem: it cannot be fetched or written.
+        """
+
+        def send() -> httpx2.Response:
+            leads_to = self._get(f"/api/v1/tasks/{task_id}/result")
+            if leads_to.status_code != httpx2.codes.TEMPORARY_REDIRECT:
+                return leads_to
+            # Another server, which must not see our token.
+            return self._store.get(leads_to.headers["Location"])
+
+        response = self._patiently(send)
+        if not response.is_success:
+            raise FileProblem(_sentence(response))
+        try:
+            write_new(target, response.content, force=force)
+        except OSError as error:
+            raise FileProblem(f"{target} cannot be written: {error.strerror}") from error
+
+    def _get(self, path: str) -> httpx2.Response:
+        return self._api.get(path, headers=self._tokens.header())
+
+    def _patiently(self, send: Callable[[], httpx2.Response]) -> httpx2.Response:
+        """Repeat while the service is busy or gone, for a bounded time."""
+        deadline = time.monotonic() + self._patience
+        pause = _POLL
+        while True:
+            try:
+                response = send()
+                if response.status_code not in _BUSY:
+                    return response
+                reason, wanted = _sentence(response), _retry_after(response)
+            except httpx2.TransportError as error:
+                reason, wanted = f"The service cannot be reached ({type(error).__name__})", None
+            except OSError as error:
+                raise FileProblem(error.strerror or str(error)) from error
+            if time.monotonic() > deadline:
+                raise FileProblem(reason)
+            self._pause(wanted or pause)
+            pause = min(2 * pause, 5.0)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
+
+def write_new(target: Path, content: bytes, *, force: bool) -> None:
+    """Write a file that appears whole; without `force`, one that has appeared meanwhile is kept.
+
+    Raises:
+        OSError: as `open` and `write` do; FileExistsError among them.
+    """
+    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(draft).chmod(0o666 & ~umask)  # as any other program would have made it
+        if target.exists() and not force:
+            raise FileExistsError(17, "it exists already; --force replaces it")
+        Path(draft).replace(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    with suppress(ValueError):
+        return min(float(response.headers.get("Retry-After", "")), _LONGEST_PAUSE)
+    return None
+
+
+def _json(response: httpx2.Response) -> dict[str, Any]:
+    """The body of an answer that grants the request.
+
+    Raises:
+        FileProblem: it does not; the service's own sentence.
+    """
+    if not response.is_success:
+        raise FileProblem(_sentence(response))
+    with suppress(ValueError):
+        return dict(response.json())
+    raise FileProblem("The service's answer cannot be understood")
+
+
+def _sentence(response: httpx2.Response) -> str:
+    with suppress(ValueError, TypeError, KeyError):
+        return str(response.json()["detail"])
+    return f"The service answered {response.status_code}"

@@ -1,0 +1,15 @@
+"""Errors that end a command with one line."""
+
+from app.core.errors import AppError
+
+
+class UsageProblem(AppError):
+    """The command was asked for something that makes no sense; nothing has been done."""
+
+    code = "usage"
+
+
+class FileProblem(AppError):
+    """One picture could not be done; the others are not concerned."""
+
+    code = "file"

@@ -1,0 +1,66 @@
+"""The model's weights on this machine, fetched when the service is first started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.core.config import Settings
+from app.core.errors import AppError
+from app.embedded.layout import PROJECT_ROOT, Layout
+from app.embedded.stack import model_cache_dir, settings_environment
+from app.embedded.state import State
+from app.imaging.weights import FILE_NAME, ensure_weights
+from app.shell.display import fetching
+
+
+class SettingsProblem(AppError):
+    """`.env` or the environment holds a setting that makes no sense."""
+
+    code = "settings"
+
+
+def settings_of(layout: Layout, state: State) -> Settings:
+    """The settings that the processes of this data folder will have.
+
+    Raises:
+        SettingsProblem: naming the first that is wrong.
+    """
+    members: dict[str, Any] = {name.lower(): value for name, value in settings_environment(layout, state).items()}
+    try:
+        return Settings(**members)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]).upper()
+        raise SettingsProblem(f"Setting {name}: {first['msg']}") from error
+
+
+def ensure(cache_dir: Path, model_path: Path | None) -> None:
+    """The weights are there and whole when this returns.
+
+    Raises:
+        AppError: they cannot be fetched, and what to do.
+    """
+    if model_path is None and not (cache_dir / FILE_NAME).exists():
+        _install_converter()
+    with fetching() as show:
+        ensure_weights(cache_dir, model_path, show)
+
+
+def _install_converter() -> None:
+    """The packages that fetch and convert the model: needed this once, and by nothing that runs."""
+    script = PROJECT_ROOT / "scripts" / "bootstrap.sh"
+    if subprocess.run([str(script), "requirements-setup.txt"], check=False).returncode:  # noqa: S603
+        raise AppError("The packages that fetch the model could not be installed; the lines above say why.")
+
+
+if __name__ == "__main__":
+    # For the tests, which need the model and no settings.
+    own = os.environ.get("MODEL_PATH")
+    try:
+        ensure(model_cache_dir(), Path(own) if own else None)
+    except AppError as error:
+        sys.exit(f"quickbg: {error}")

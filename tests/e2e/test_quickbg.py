@@ -1,0 +1,133 @@
+"""`quickbg` from the first start to the last stop, as a person uses it."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.core.config import PROJECT_ROOT
+from app.embedded import locks
+from app.embedded.layout import Layout
+from app.embedded.ports import choose
+from app.embedded.programs import SERVICES
+from tests.embedded_services import wait_for
+from tests.pictures import encoded
+
+# A start takes ten seconds, but most of a minute on a machine where four of them are started at once.
+pytestmark = pytest.mark.timeout(400)
+
+
+class Shell:
+    """Calls `quickbg` in a folder of its own, on data of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.layout = Layout.at(folder / "my data")
+        # Not scripts/quickbg: that would change the environment that the tests run in.
+        self.command = [sys.executable, "-P", "-m", "app.cli"]
+
+    def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self.command, *arguments, "--data", str(self.layout.data)],
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr + self.logs()
+        return done
+
+    @contextmanager
+    def foreground(self) -> Iterator[subprocess.Popen[str]]:
+        """`quickbg up`, ready."""
+        command = [*self.command, "up", "--port", str(choose(())), "--data", str(self.layout.data)]
+        with subprocess.Popen(command, cwd=self.folder, text=True, stdout=subprocess.PIPE) as up:
+            try:
+                assert up.stdout is not None
+                assert "ready" in up.stdout.readline(), self.logs()
+                yield up
+            finally:
+                up.kill()
+
+    def lives(self) -> bool:
+        return any(locks.is_held(self.layout, name) for name in SERVICES)
+
+    def logs(self) -> str:
+        return "".join(f"\n--- {path}\n{path.read_text()[-2000:]}" for path in self.layout.logs.glob("*.log"))
+
+
+@pytest.fixture
+def quickbg(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    shell("down")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    (tmp_path / "photo.jpg").write_bytes(encoded())
+    return Path("photo.jpg")
+
+
+def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
+    port = str(choose(()))
+    up = quickbg("up", "--detach", "--port", port)
+    assert f"http://127.0.0.1:{port}" in up.stdout
+    assert f"http://127.0.0.1:{port}" in quickbg("up", "--detach").stdout
+    assert "healthy" in quickbg("status").stdout
+    _paste(_curl_line(up.stdout), quickbg.folder)
+
+    (quickbg.folder / "not.jpg").write_bytes(encoded(kind="GIF"))
+    removed = quickbg("remove", "photo.jpg", "not.jpg", "--padding", "0", code=1)
+    assert removed.stderr.splitlines() == ["photo.jpg → photo-cutout.png", "not.jpg: Unsupported image format: GIF"]
+    with Image.open(quickbg.folder / "photo-cutout.png") as cutout:
+        assert cutout.mode == "RGBA"
+        assert cutout.width < 320
+
+    assert "stopped" in quickbg("down").stdout
+    assert quickbg("status", code=3).stdout == "QuickBG is not running.\n"
+    assert not quickbg.lives()
+
+
+def test_remove_alone_starts_what_it_needs_and_stops_it(quickbg: Shell, photo: Path) -> None:
+    quickbg("remove", str(photo), "-o", "out/")
+    assert (quickbg.folder / "out" / "photo-cutout.png").exists()
+    quickbg("status", code=3)
+    assert not quickbg.lives()
+
+
+def test_ctrl_c_stops_a_foreground_start_in_order(quickbg: Shell) -> None:
+    with quickbg.foreground() as up:
+        up.send_signal(signal.SIGINT)
+        assert up.wait(150) == 0, quickbg.logs()
+    quickbg("status", code=3)
+    assert not quickbg.lives()
+
+
+def test_a_killed_start_takes_everything_along(quickbg: Shell) -> None:
+    with quickbg.foreground() as up:
+        up.kill()
+    wait_for(lambda: not quickbg.lives(), "everything is gone")
+    quickbg("status", code=3)
+
+
+def _curl_line(said: str) -> str:
+    return next(line.strip() for line in said.splitlines() if line.strip().startswith("curl "))
+
+
+def _paste(line: str, folder: Path) -> None:
+    """What the line says, with the token minted by this environment's command."""
+    script = shlex.quote(str(PROJECT_ROOT / "scripts" / "quickbg"))
+    assert f"$({script} token --data " in line
+    ours = line.replace(script, shlex.join([sys.executable, "-P", "-m", "app.cli"]))
+    done = subprocess.run(
+        ["bash", "-c", ours], cwd=folder, text=True, capture_output=True, check=True, env=os.environ | {"no_proxy": "*"}
+    )
+    assert '"status":"queued"' in done.stdout.replace(" ", "")

@@ -1,0 +1,102 @@
+"""What a data folder remembers."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from app.core.config import Settings
+from app.embedded import state as states
+from app.embedded.layout import EmbeddedError, Layout
+from app.embedded.ports import GRPC_OFFSET, HOST, choose, is_free, is_usable
+from app.embedded.stack import settings_environment, shadowed
+from app.embedded.state import load, load_or_create, with_usable_ports
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout.at(tmp_path / "data")
+    layout.make()
+    return layout
+
+
+def test_it_is_made_once_and_kept(layout: Layout) -> None:
+    assert load(layout) is None
+    made = load_or_create(layout)
+    assert load_or_create(layout) == made == load(layout)
+
+
+def test_only_its_owner_can_read_it_and_it_is_not_printed(layout: Layout) -> None:
+    state = load_or_create(layout)
+    assert layout.state.stat().st_mode & 0o777 == 0o600
+    assert layout.data.stat().st_mode & 0o007 == 0
+    assert state.secret_key not in repr(state)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"ports": {}, "unknown": 1}', "\x00"])
+def test_a_damaged_one_is_told_and_never_replaced(layout: Layout, content: str) -> None:
+    layout.state.write_text(content)
+    with pytest.raises(EmbeddedError, match="damaged"):
+        load_or_create(layout)
+    assert layout.state.read_text() == content
+
+
+def test_a_lost_one_is_not_made_anew_over_data(layout: Layout) -> None:
+    layout.postgres.mkdir()
+    with pytest.raises(EmbeddedError, match="missing"):
+        load_or_create(layout)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedError, match="Cannot use"):
+        Layout.at(tmp_path / "file" / "data").make()
+
+
+def test_a_port_that_somebody_else_took_is_exchanged_and_the_others_stay(layout: Layout) -> None:
+    state = load_or_create(layout)
+    with socket.socket() as other:
+        other.bind((HOST, state.ports["postgres"]))
+        other.listen()
+        changed = with_usable_ports(layout, state)
+    assert changed.ports["postgres"] != state.ports["postgres"]
+    assert {**changed.ports, "postgres": 0} == {**state.ports, "postgres": 0}
+    assert load(layout) == changed
+
+
+def test_a_port_counts_as_usable_only_with_its_second_one() -> None:
+    port = choose(())
+    with socket.socket() as other:
+        other.bind((HOST, port + GRPC_OFFSET))
+        other.listen()
+        assert is_free(port)
+        assert not is_usable(port)
+
+
+def test_a_port_with_somebody_elses_socket_file_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = choose(())
+    monkeypatch.setattr("app.embedded.ports._SOCKETS", tmp_path)
+    assert is_usable(port)
+    (tmp_path / f"seaweedfs-s3-grpc-{port + GRPC_OFFSET}.sock").touch()
+    assert not is_usable(port)
+
+
+def test_every_port_is_another(layout: Layout) -> None:
+    chosen = load_or_create(layout).ports
+    assert len(set(chosen.values())) == len(states.PORT_NAMES) + 1
+
+
+def test_the_environment_is_what_settings_read(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = load_or_create(layout)
+    for name, value in settings_environment(layout, state).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    assert settings.sqlalchemy_url.endswith(f":{state.ports['postgres']}/quickbg")
+    assert settings.broker_url == settings.redis_url.get_secret_value()
+    assert settings.s3_endpoint_url == f"http://{HOST}:{state.ports['s3']}"
+    assert settings.s3_public_endpoint_url is None
+    assert settings.log_dir == layout.data / "logs"
+
+
+def test_a_database_that_the_caller_named_is_told() -> None:
+    assert shadowed(["database_url", "HOME"]) == ["DATABASE_URL"]

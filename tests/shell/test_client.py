@@ -1,0 +1,126 @@
+"""The client of our own API: patient, and careful with its token and with files."""
+
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.shell.client import Client, Stopped, TaskView, Tokens, write_new
+from app.shell.errors import FileProblem
+
+API = "http://127.0.0.1:8000"
+STORE = "http://127.0.0.1:9000/bucket/result.png?X-Amz-Signature=abc"
+Answer = Callable[[httpx2.Request], httpx2.Response]
+
+
+def client(answer: Answer, *, patience: float = 60, stop: threading.Event | None = None) -> Client:
+    minted = iter(range(100))
+    tokens = Tokens(lambda: f"token-{next(minted)}")
+    transport = httpx2.MockTransport(answer)
+    return Client(API, tokens, stop or threading.Event(), patience=patience, transport=transport)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"picture")
+    return path
+
+
+def test_an_upload_is_repeated_while_the_service_is_busy_and_stays_the_same_upload(picture: Path) -> None:
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        seen.append(request)
+        if len(seen) == 1:
+            return httpx2.Response(503, headers={"Retry-After": "0.01"})
+        if len(seen) == 2:
+            raise httpx2.ConnectError("gone")
+        return httpx2.Response(202, json={"task_id": "42"})
+
+    assert client(answer).submit(picture, {"padding": "3"}) == "42"
+    assert len({request.headers["Idempotency-Key"] for request in seen}) == 1
+    assert all(b"picture" in request.content and b"padding" in request.content for request in seen)
+
+
+def test_patience_ends_with_the_services_own_words(picture: Path) -> None:
+    busy = client(
+        lambda _: httpx2.Response(429, json={"detail": "Too many requests."}, headers={"Retry-After": "0.01"}),
+        patience=0,
+    )
+    with pytest.raises(FileProblem, match="Too many requests"):
+        busy.submit(picture, {})
+
+
+def test_a_refusal_is_told_in_the_services_own_words(picture: Path) -> None:
+    refusing = client(lambda _: httpx2.Response(415, json={"detail": "Unsupported image format: GIF"}))
+    with pytest.raises(FileProblem, match=r"^Unsupported image format: GIF$"):
+        refusing.submit(picture, {})
+
+
+def test_every_look_at_a_task_is_told() -> None:
+    progress = iter([("queued", 0), ("processing", 20), ("completed", 100)])
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        status, done = next(progress)
+        return httpx2.Response(200, json={"status": status, "progress": done, "stage": None})
+
+    seen: list[TaskView] = []
+    assert client(answer).wait("42", seen.append).status == "completed"
+    assert [view.progress for view in seen] == [0, 20, 100]
+
+
+def test_the_token_never_reaches_the_store(tmp_path: Path) -> None:
+    asked: dict[str, str | None] = {}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked[str(request.url)] = request.headers.get("Authorization")
+        if request.url.port == 9000:
+            return httpx2.Response(200, content=b"cut-out")
+        return httpx2.Response(307, headers={"Location": STORE})
+
+    client(answer).download("42", tmp_path / "out.png", force=False)
+
+    assert (tmp_path / "out.png").read_bytes() == b"cut-out"
+    assert asked == {f"{API}/api/v1/tasks/42/result": "Bearer token-0", STORE: None}
+
+
+def test_a_failed_download_leaves_no_file(tmp_path: Path) -> None:
+    gone = client(lambda _: httpx2.Response(404, json={"detail": "No such task."}))
+    with pytest.raises(FileProblem, match="No such task"):
+        gone.download("42", tmp_path / "out.png", force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_is_made_anew_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    minted = iter("abc")
+    tokens = Tokens(lambda: next(minted))
+    assert tokens.header() == tokens.header() == {"Authorization": "Bearer a"}
+    now = 601.0
+    assert tokens.header() == {"Authorization": "Bearer b"}
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    stop = threading.Event()
+    stop.set()
+    waiting = client(lambda _: httpx2.Response(200, json={"status": "queued", "progress": 0}), stop=stop)
+    with pytest.raises(Stopped):
+        waiting.wait("42", lambda _: None)
+
+
+def test_a_file_that_has_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out.png"
+    target.write_text("mine")
+    with pytest.raises(FileExistsError):
+        write_new(target, b"new", force=False)
+    assert target.read_text() == "mine"
+    write_new(target, b"new", force=True)
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+    assert stat.S_IMODE(target.stat().st_mode) & 0o400

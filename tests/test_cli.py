@@ -1,0 +1,113 @@
+"""The command line as a person meets it: one clear line and an exit code, and no service for what is wrong anyway."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.core.security import read_access_token
+from app.embedded.layout import Layout
+from app.embedded.ports import HOST
+from app.embedded.state import load_or_create
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def quickbg(tmp_path: Path) -> Run:
+    """Run the command in an empty folder."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "app.cli", *arguments],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments", [["remove"], ["remove", "--padding", "-1", "a.jpg"], ["up", "--port", "0"], ["no"]]
+)
+def test_a_wrong_call_is_code_2(quickbg: Run, arguments: list[str]) -> None:
+    done = quickbg(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_names_that_contradict_one_another_are_code_2_and_one_line(quickbg: Run, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).touch()
+    done = quickbg("remove", "a.jpg", "a.png", "--data", "data")
+    assert done.returncode == 2
+    assert done.stderr == "quickbg: Two pictures would both become a-cutout.png.\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_pictures_that_are_not_there_are_told_without_starting_anything(quickbg: Run, tmp_path: Path) -> None:
+    done = quickbg("remove", "nope.jpg", ".", "--data", "data")
+    assert done.returncode == 1
+    assert done.stderr == "nope.jpg: There is no such file\n.: Is a folder; name the pictures in it\n"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 3), ("down", 0)])
+def test_nothing_runs(quickbg: Run, command: str, code: int) -> None:
+    done = quickbg(command, "--data", "data")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "QuickBG is not running.\n", "")
+
+
+def test_a_token_before_the_first_start_is_one_line(quickbg: Run) -> None:
+    done = quickbg("token", "--data", "data")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert " up --data " in done.stderr
+
+
+def test_a_token_is_all_there_is_on_standard_output(quickbg: Run, tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path / "data")
+    layout.make()
+    state = load_or_create(layout)
+    done = quickbg("token", "--data", "data")
+    assert (done.returncode, done.stderr) == (0, "")
+    claims = read_access_token(done.stdout.strip(), secret=state.secret_key)
+    assert claims.user_id == state.local_user_id
+
+
+def test_a_damaged_state_is_one_line(quickbg: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "state.json").write_text("{")
+    for command in ("status", "token", "down"):
+        done = quickbg(command, "--data", "data")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "damaged" in done.stderr
+
+
+def test_a_taken_port_is_told_before_anything_starts(quickbg: Run) -> None:
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = quickbg("up", "--port", str(port), "--data", "data")
+    assert done.returncode == 1
+    assert f"Port {port} is taken by another program" in done.stderr.splitlines()[-1]
+    assert "Starting" not in done.stderr
+
+
+def test_it_starts_fast(quickbg: Run) -> None:
+    """Nothing heavy is loaded for a command that does not need it."""
+    script = "import sys, app.cli; print([name for name in sys.modules if name in {HEAVY}])"
+    heavy = "{'pydantic', 'numpy', 'cv2', 'onnxruntime', 'sqlalchemy', 'boto3', 'celery', 'fastapi', 'jwt', 'httpx2'}"
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace("{HEAVY}", heavy)], text=True, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
