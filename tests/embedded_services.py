@@ -103,10 +103,10 @@ def start_services(data: Path) -> Iterator[RunningServices]:
         running.close()
 
 
-def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = START_SECONDS, every: float = 0.02) -> None:
     """Poll a condition; fail with `what` when it stays false."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.02)
+        time.sleep(every)

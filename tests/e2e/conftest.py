@@ -135,6 +135,9 @@ def task(client: httpx2.Client, task_id: UUID) -> dict[str, Any]:
 def wait_done(client: httpx2.Client, *task_ids: UUID, seconds: float = 150) -> list[dict[str, Any]]:
     over = {"completed", "failed", "cancelled"}
     wait_for(
-        lambda: all(task(client, task_id)["status"] in over for task_id in task_ids), "tasks are over", seconds=seconds
+        lambda: all(task(client, task_id)["status"] in over for task_id in task_ids),
+        "tasks are over",
+        seconds=seconds,
+        every=0.25,  # a closer look would take the cores from the worker
     )
     return [task(client, task_id) for task_id in task_ids]
