@@ -1,5 +1,6 @@
 """The command line as a person meets it: one clear line and an exit code, and no service for what is wrong anyway."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -20,10 +21,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def quickbg(tmp_path: Path) -> Run:
     """Run the command in an empty folder."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-P", "-m", "app.cli", *arguments],
             cwd=tmp_path,
+            env=os.environ | environment,
             text=True,
             capture_output=True,
             check=False,
@@ -111,3 +113,17 @@ def test_it_starts_fast(quickbg: Run) -> None:
         [sys.executable, "-c", script.replace("{HEAVY}", heavy)], text=True, capture_output=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"COMMERCIAL_ONLY": "true"}, "COMMERCIAL_ONLY is set"),
+        ({"MODEL_PATH": "/none.onnx"}, "The model cannot be read"),
+    ],
+)
+def test_weights_that_cannot_be_used_stop_the_start(quickbg: Run, environment: dict[str, str], said: str) -> None:
+    done = quickbg("up", "--data", "data", **environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"quickbg: {said}")
+    assert len(done.stderr.splitlines()) == 1

@@ -14,7 +14,7 @@ from app.api.deps import Services
 from app.api.middleware import Edge
 from app.api.v1.health import DOCS, health_router, root_router
 from app.api.v1.router import router
-from app.core.config import MIB, Settings
+from app.core.config import MIB, Settings, load_settings
 from app.core.logging import configure_logging
 from app.db.base import make_engine, make_sessions
 from app.db.migrations import head_revision
@@ -32,7 +32,7 @@ THREADS = 40  # that endpoints run in; each may need a database connection
 
 def create_app(settings: Settings | None = None, *, store: ObjectStore | None = None) -> FastAPI:
     """The API with the parts it works on; `store` stands in for S3 in tests."""
-    settings = settings or Settings()
+    settings = settings or load_settings()
     configure_logging(settings.log_level)
     db = make_engine(settings.sqlalchemy_url, pool_size=10, max_overflow=THREADS - 10)
     sessions = make_sessions(db)

@@ -1,5 +1,7 @@
 """The settings: what is taken from where, and what is refused with the name of the variable."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,21 @@ def test_secrets_do_not_show() -> None:
     shown = repr(TestSettings())
     for value in NEEDED.values():
         assert value not in shown
+
+
+def test_a_process_with_wrong_settings_ends_with_one_line_and_no_value(project: Path) -> None:
+    environment = NEEDED | {"SECRET_KEY": "hunter2", "REDIS_URL": "nowhere://:hunter2@x", "PATH": "/usr/bin"}
+    for command in (
+        ["uvicorn", "app.main:app"],
+        ["celery", "-A", "app.tasks.celery_app", "worker"],
+        ["app.tasks.sweeper"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=project / "backend", env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 78, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("quickbg: These settings make no sense: ")
+        assert "SECRET_KEY" in line
+        assert "REDIS_URL" in line
+        assert "hunter2" not in line

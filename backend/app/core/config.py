@@ -4,12 +4,13 @@ An unknown key in `.env` is an error, so that a misspelt one is found at start. 
 not ours are nobody's business.
 """
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.timing import Timing
@@ -151,3 +152,24 @@ class Settings(BaseSettings):
     @property
     def timing(self) -> Timing:
         return Timing.from_timeout(self.task_timeout_seconds)
+
+
+EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+
+
+def load_settings() -> Settings:
+    """The settings of this process. If they make no sense, it ends, with one line that names each wrong one.
+
+    Never with their values: a mistyped DATABASE_URL still holds a password.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"quickbg: {settings_sentence(error)}\n")
+        raise SystemExit(EX_CONFIG) from None
+
+
+def settings_sentence(error: ValidationError) -> str:
+    """What is wrong with the settings, by the names that people write."""
+    wrong = (f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+    return "These settings make no sense: " + "; ".join(wrong)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from alembic import command
 
-from app.core.config import Settings
+from app.core.config import load_settings
 from app.db.base import make_engine, make_sessions
 from app.db.migrations import alembic_config
 from app.services.provisioning import provision
@@ -14,7 +14,7 @@ from app.storage.s3 import S3Store
 
 def main(local_user_id: UUID) -> None:
     """Migrate, then provision; repeats harmlessly."""
-    settings = Settings()
+    settings = load_settings()
     command.upgrade(alembic_config(settings.sqlalchemy_url), "head")
     engine = make_engine(settings.sqlalchemy_url)
     try:

@@ -10,6 +10,7 @@ from app.embedded.control import Stack, alone, find, require_free, start, starti
 from app.embedded.layout import PROJECT_ROOT, Layout
 from app.embedded.stack import shadowed
 from app.embedded.state import DEFAULT_API_PORT, load_or_create
+from app.services.about import require_licence
 from app.shell.display import Steps, say
 from app.shell.weights import ensure, settings_of
 
@@ -84,6 +85,7 @@ def _start_temporarily(layout: Layout) -> Stack:
 
 def _ensure_weights(layout: Layout) -> None:
     settings = settings_of(layout, load_or_create(layout))
+    require_licence(settings)
     ensure(settings.model_cache_dir, settings.model_path)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.core.config import Settings
+from app.core.config import Settings, settings_sentence
 from app.core.errors import AppError
 from app.embedded.layout import PROJECT_ROOT, Layout
 from app.embedded.stack import model_cache_dir, settings_environment
 from app.embedded.state import State
+from app.imaging.errors import ModelUnavailable
 from app.imaging.weights import FILE_NAME, ensure_weights
 from app.shell.display import fetching
 
@@ -27,15 +28,13 @@ def settings_of(layout: Layout, state: State) -> Settings:
     """The settings that the processes of this data folder will have.
 
     Raises:
-        SettingsProblem: naming the first that is wrong.
+        SettingsProblem: naming each that is wrong.
     """
     members: dict[str, Any] = {name.lower(): value for name, value in settings_environment(layout, state).items()}
     try:
         return Settings(**members)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        raise SettingsProblem(f"Setting {name}: {first['msg']}") from error
+        raise SettingsProblem(settings_sentence(error)) from error
 
 
 def ensure(cache_dir: Path, model_path: Path | None) -> None:
@@ -46,8 +45,11 @@ def ensure(cache_dir: Path, model_path: Path | None) -> None:
     """
     if model_path is None and not (cache_dir / FILE_NAME).exists():
         _install_converter()
-    with fetching() as show:
-        ensure_weights(cache_dir, model_path, show)
+    try:
+        with fetching() as show:
+            ensure_weights(cache_dir, model_path, show)
+    except ModelUnavailable as error:
+        raise AppError(str(error), code=error.code) from error
 
 
 def _install_converter() -> None:

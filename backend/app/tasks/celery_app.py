@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 
 from app.core.capacity import Capacity
-from app.core.config import Settings
+from app.core.config import Settings, load_settings
 
 TASK = "quickbg.remove_background"
 QUEUES = ("interactive", "bulk")
@@ -93,7 +93,7 @@ def _common() -> dict[str, Any]:
 
 @cache
 def _app() -> Celery:
-    return make_worker_app(Settings())
+    return make_worker_app(load_settings())
 
 
 def __getattr__(name: str) -> Celery:

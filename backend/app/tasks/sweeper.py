@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.config import Settings
+from app.core.config import load_settings
 from app.core.logging import configure_logging, get_logger
 from app.db import heartbeats
 from app.db.base import make_engine, make_sessions
@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 def main() -> None:
     """Tick until told to stop."""
-    settings = Settings()
+    settings = load_settings()
     configure_logging(settings.log_level)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -17,10 +17,11 @@ from celery.signals import (
 from structlog.contextvars import clear_contextvars
 
 from app.core.capacity import Capacity
-from app.core.config import Settings
+from app.core.config import load_settings
 from app.core.logging import configure_logging, get_logger
 from app.imaging.errors import ModelUnavailable
-from app.imaging.weights import ISNET_GENERAL_USE, ensure_weights
+from app.imaging.weights import ensure_weights
+from app.services.about import ModelRefused, require_licence
 
 if TYPE_CHECKING:
     from app.tasks.runtime import Runtime
@@ -42,7 +43,7 @@ def runtime() -> "Runtime":
 
 @setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
-    configure_logging(Settings().log_level)
+    configure_logging(load_settings().log_level)
 
 
 @celeryd_init.connect
@@ -54,27 +55,19 @@ def _prepare_children(**_: Any) -> None:
 @worker_init.connect
 def _check_before_work(**_: Any) -> None:
     """Refuse to start rather than fail every image: Celery swallows errors, but not an exit."""
-    settings = Settings()
+    settings = load_settings()
     try:
-        verify_model(settings)
-    except ModelUnavailable as error:
+        require_licence(settings)
+        ensure_weights(settings.model_cache_dir, settings.model_path)
+    except (ModelRefused, ModelUnavailable) as error:
         log.error("worker_refused", reason=str(error))
         raise SystemExit(78) from error
-
-
-def verify_model(settings: Settings) -> None:
-    """Raise `ModelUnavailable` unless the weights are there, intact and allowed."""
-    if settings.commercial_only and not ISNET_GENERAL_USE.commercial:
-        raise ModelUnavailable(
-            f"COMMERCIAL_ONLY is set, and the licences of {ISNET_GENERAL_USE.name} are not cleared for commercial use."
-        )
-    ensure_weights(settings.model_cache_dir, settings.model_path)
 
 
 @worker_process_init.connect
 def _build(**_: Any) -> None:
     global _runtime
-    settings = Settings()
+    settings = load_settings()
     try:
         # Here, so that the main process never loads the engine.
         from app.tasks.runtime import Runtime  # noqa: PLC0415
