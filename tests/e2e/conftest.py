@@ -97,13 +97,6 @@ class Deployment:
             yield client
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these in one process: one deployment at a time is enough for two cores."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @pytest.fixture(scope="session")
 def deployment(
     environment: dict[str, str], services: RunningServices, settings: Settings, engine: Engine, s3_store: S3Store

@@ -8,6 +8,9 @@ import pytest
 from tests.e2e.conftest import Deployment
 from tests.embedded_services import wait_for
 
+# One deployment at a time is enough for two cores.
+pytestmark = pytest.mark.xdist_group("e2e")
+
 CHECKS = {"postgres": "database", "valkey": "redis", "seaweedfs": "s3", "worker": "workers", "sweeper": "sweeper"}
 STATUS = {"postgres": "unhealthy", "seaweedfs": "unhealthy"}
 

@@ -18,6 +18,9 @@ from tests.embedded_services import wait_for
 from tests.factories import row
 from tests.pictures import encoded, subject
 
+# One deployment at a time is enough for two cores.
+pytestmark = pytest.mark.xdist_group("e2e")
+
 
 @pytest.fixture
 def client(deployment: Deployment) -> Iterator[httpx2.Client]:

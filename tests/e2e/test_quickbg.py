@@ -21,7 +21,7 @@ from tests.embedded_services import wait_for
 from tests.pictures import encoded
 
 # A start takes ten seconds, but most of a minute on a machine where four of them are started at once.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("e2e")]
 
 
 class Shell:
