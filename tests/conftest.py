@@ -37,14 +37,19 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServic
 @pytest.fixture(scope="session")
 def environment(services: RunningServices, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a process of ours needs in its environment: a database of the tests' own, short retries."""
+    return make_environment(services, DATABASE, tmp_path_factory.mktemp("logs"))
+
+
+def make_environment(services: RunningServices, database: str, logs: Path) -> dict[str, str]:
+    """With a new, empty database of this name on the running server."""
     url = services.env["DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}")
+        connection.execute(f"CREATE DATABASE {database}")
     return {
         **services.env,
         "ENV": "test",
-        "DATABASE_URL": f"{url.rsplit('/', 1)[0]}/{DATABASE}",
-        "LOG_DIR": str(tmp_path_factory.mktemp("logs")),
+        "DATABASE_URL": f"{url.rsplit('/', 1)[0]}/{database}",
+        "LOG_DIR": str(logs),
         "TASK_RETRY_DELAY_SECONDS": "1",
     }
 

@@ -13,14 +13,17 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from alembic import command
 from sqlalchemy import Engine
 
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.security import create_access_token
 from app.db import users
-from app.db.base import make_sessions
+from app.db.base import make_engine, make_sessions
+from app.db.migrations import alembic_config
 from app.embedded.ports import choose
 from app.storage.s3 import S3Store
+from tests.conftest import make_environment, make_settings
 from tests.embedded_services import RunningServices, wait_for
 
 COMMANDS = {
@@ -98,9 +101,14 @@ class Deployment:
 
 
 @pytest.fixture(scope="session")
-def deployment(
-    environment: dict[str, str], services: RunningServices, settings: Settings, engine: Engine, s3_store: S3Store
-) -> Iterator[Deployment]:
+def deployment(services: RunningServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    # A database and a broker of its own: its worker and its sweeper would take the other tests' tasks.
+    environment = make_environment(services, "deployment_test", tmp_path_factory.mktemp("deployment"))
+    environment["REDIS_URL"] = environment["REDIS_URL"].removesuffix("/0") + "/1"
+    settings = make_settings(environment)
+    command.upgrade(alembic_config(settings.sqlalchemy_url), "head")
+    S3Store(settings).prepare()
+    engine = make_engine(settings.sqlalchemy_url)
     made = Deployment(environment, services, settings, engine, choose(()))
     try:
         for name in COMMANDS:
@@ -110,6 +118,7 @@ def deployment(
     finally:
         for name in reversed(list(made.processes)):
             made.stop(name)
+        engine.dispose()
 
 
 def upload(client: httpx2.Client, data: bytes, **options: str) -> UUID:

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick did; None for `lost` and the rest when another sweeper had the lock."""
+    """What one tick did: nothing, while another sweeper had the lock."""
 
     lost: int = 0
     overdue: int = 0
