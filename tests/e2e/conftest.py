@@ -22,6 +22,7 @@ from app.db import users
 from app.db.base import make_engine, make_sessions
 from app.db.migrations import alembic_config
 from app.embedded.ports import choose
+from app.embedded.service import dies_with_parent
 from app.storage.s3 import S3Store
 from tests.conftest import make_environment, make_settings
 from tests.embedded_services import RunningServices, wait_for
@@ -56,7 +57,7 @@ class Deployment:
         arguments = COMMANDS[name] + (("--port", str(self.port)) if name == "api" else ())
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*dies_with_parent(), sys.executable, "-m", *arguments],
                 env=os.environ | self.environment,
                 cwd=PROJECT_ROOT / "backend",
                 stdin=subprocess.DEVNULL,

@@ -64,6 +64,23 @@ def test_a_port_that_somebody_else_took_is_exchanged_and_the_others_stay(layout:
     assert load(layout) == changed
 
 
+@pytest.mark.parametrize("offset", [0, GRPC_OFFSET])
+def test_a_port_that_the_api_is_to_have_is_exchanged(layout: Layout, offset: int) -> None:
+    state = load_or_create(layout)
+    changed = with_usable_ports(layout, state.with_port("api", state.ports["s3_filer"] + offset))
+    assert changed.ports["s3_filer"] != state.ports["s3_filer"]
+    assert changed.api_port == state.ports["s3_filer"] + offset
+    assert load(layout) == changed
+
+
+def test_chosen_ports_never_meet_with_their_second_ones() -> None:
+    chosen: list[int] = []
+    for _ in range(50):
+        chosen.append(choose(chosen))
+    taken = [port + offset for port in chosen for offset in (0, GRPC_OFFSET)]
+    assert len(set(taken)) == len(taken)
+
+
 def test_a_port_counts_as_usable_only_with_its_second_one() -> None:
     port = choose(())
     with socket.socket() as other:

@@ -18,7 +18,7 @@ from app.embedded.layout import PROJECT_ROOT, EmbeddedError, Layout
 from app.embedded.programs import APPLICATION, SERVICES
 from app.embedded.service import Service
 from app.embedded.stack import services, settings_environment
-from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create, save, with_usable_ports
+from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create, with_usable_ports
 from app.embedded.supervisor import Supervisor, spawn
 
 Step = Callable[[str], None]
@@ -135,8 +135,7 @@ def start(layout: Layout, *, port: int | None, on_step: Step, temporary: bool = 
     _wait(lambda: not Supervisor(state).is_there(), "The run before this one does not end", _STOP_SECONDS)
     _wait_for_earlier_run(layout)
     seaweedfs.remove_sockets(state)
-    state = with_usable_ports(layout, state)
-    state = save(layout, state.with_port("api", _api_port(port)))
+    state = with_usable_ports(layout, state.with_port("api", _api_port(port)))
     on_step("Preparing the data folder")
     embedded = services(layout, state)
     for service in embedded:
@@ -170,15 +169,15 @@ def _bring_up(stack: Stack, embedded: tuple[Service, ...], on_step: Step) -> Non
 
 
 def _wait_until_up(stack: Stack, name: str, is_up: Callable[[], bool]) -> None:
-    """Patient with a program that runs, not with one that keeps ending, nor with an ended supervisor."""
+    """Patient with a program that runs on and on, not with one that keeps ending, nor with an ended supervisor."""
     begun = time.monotonic()
     complaint = f"{name} does not start; its log is {stack.layout.logs / name}.log"
 
     def check() -> bool:
         if stack.process is not None and stack.process.poll() is not None:
             raise EmbeddedError(f"The supervisor has ended; its log is {stack.layout.logs / 'supervisord.log'}.")
-        late = time.monotonic() - begun > _START_SECONDS
-        if late and not stack.supervisor.runs(name):
+        waited = time.monotonic() - begun
+        if waited > _START_SECONDS and stack.supervisor.uptime(name) < waited / 2:
             raise EmbeddedError(f"{complaint}.")
         return is_up()
 

@@ -35,10 +35,15 @@ def stale_sockets(port: int) -> list[Path]:
     return [path for each in (port, port + GRPC_OFFSET) for path in _SOCKETS.glob(f"seaweedfs-*-{each}.sock")]
 
 
+def collides(port: int, taken: Collection[int]) -> bool:
+    """Whether a service on this port, its second port included, would meet one on those."""
+    return any(abs(port - other) in {0, GRPC_OFFSET} for other in taken)
+
+
 def choose(taken: Collection[int]) -> int:
     """A usable port, by chance so that two starts at the same time do not meet."""
     generator = random.SystemRandom()
     while True:
         port = generator.choice(_RANGE)
-        if port not in taken and is_usable(port):
+        if not collides(port, taken) and is_usable(port):
             return port

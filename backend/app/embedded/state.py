@@ -86,12 +86,13 @@ def save(layout: Layout, state: State) -> State:
 
 
 def with_usable_ports(layout: Layout, state: State) -> State:
-    """The state with every port that somebody else has taken meanwhile exchanged, and recorded.
+    """The state, recorded, with every service's port exchanged that somebody else, or our API, has taken meanwhile.
 
     Nothing of this data folder may be running.
     """
     fresh = state
     for name in PORT_NAMES:
-        if not ports.is_usable(fresh.ports[name]):
+        port = fresh.ports[name]
+        if ports.collides(port, [fresh.api_port]) or not ports.is_usable(port):
             fresh = fresh.with_port(name, ports.choose(fresh.ports.values()))
-    return fresh if fresh == state else save(layout, fresh)
+    return save(layout, fresh)

@@ -169,9 +169,9 @@ class Supervisor:
         """Whether everything has been started; a start that was killed half-way leaves some out."""
         return all(process.state != "STOPPED" for process in self.processes())
 
-    def runs(self, name: str) -> bool:
-        """Whether this program is up just now."""
-        return any(process.name == name and process.state == "RUNNING" for process in self.processes())
+    def uptime(self, name: str) -> int:
+        """For how many seconds this program has been up; 0 when it is not."""
+        return sum(process.uptime for process in self.processes() if process.name == name)
 
     @contextmanager
     def _rpc(self) -> Iterator[Any]:
