@@ -23,7 +23,8 @@ class Timing:
     redispatch_after: float = 10.0  # a rung task that is not claimed by then may have lost its message
     lost_retry_base: float = 5.0  # back-off base after a lost worker; the task itself was not at fault
     retry_cap: float = 900.0
-    soft_shutdown: float = 20.0
+    # Celery sleeps for all of it whenever anything runs; what is not finished by then goes back without a lost retry.
+    soft_shutdown: float = 10.0
     max_queue_age: float = 86_400.0
 
     @classmethod
