@@ -214,6 +214,33 @@ def test_a_store_that_is_away_takes_the_promise_back(
     assert (count(sessions, Upload), count(sessions, Task)) == (0, 0)
 
 
+class SilentStore(BrokenStore):
+    """A store that does not answer at all: nobody knows whether it has kept the object."""
+
+    def delete(self, key: str) -> None:
+        raise StorageUnavailable("The object store cannot be reached.")
+
+
+def test_an_object_that_may_be_there_keeps_its_row(
+    settings: Settings, headers: dict[str, str], sessions: Sessions
+) -> None:
+    with TestClient(create_app(settings, store=SilentStore())) as http:
+        answer = http.post(URL, headers=headers, files={"file": ("a.jpg", encoded(), "image/jpeg")})
+    assert answer.status_code == 503
+    with sessions.begin() as session:
+        assert session.scalars(select(Upload.status)).all() == ["pending"]
+    assert count(sessions, Task) == 0
+
+
+def test_a_form_in_an_encoding_that_it_breaks_is_a_client_error(client: TestClient, headers: dict[str, str]) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="trim"\r\n\r\n\xff-----\r\n--x--\r\n'
+    for charset in ("punycode", "nonsense"):
+        sent = {"Content-Type": f"multipart/form-data; charset={charset}; boundary=x"}
+        answer = client.post(URL, headers=headers | sent, content=body)
+        assert answer.status_code in {400, 422}
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_a_broker_that_is_away_refuses_nothing(
     environment: dict[str, str], headers: dict[str, str], sessions: Sessions, kept: MemoryStore
 ) -> None:

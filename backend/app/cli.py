@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Data = Annotated[Path, typer.Option("--data", help="Folder of the data.", show_default="var")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the data.", show_default="var", readable=False)]
 
 
 @app.command()
@@ -101,7 +101,7 @@ def token(data: Data = DEFAULT_DATA) -> None:
 
 @app.command()
 def remove(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WEBP or BMP files.")],
+    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WEBP or BMP files.", readable=False)],
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="The file to write, or a folder (ending in /).")
     ] = None,

@@ -1,5 +1,6 @@
 """`/api/v1/auth`: accounts, logins, and tokens that do not hold."""
 
+import json
 import time
 from typing import Any
 from uuid import uuid4
@@ -164,3 +165,25 @@ def test_signatures_that_do_not_hold(client: TestClient, settings: Settings, use
     flipped = f"{head}.{body}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
     for token in (unsigned, foreign, flipped, sign(settings, claims(user), "HS512"), good + "x", "", "a.b.c", "ü"):
         assert client.get("/api/v1/auth/me", headers={b"Authorization": f"Bearer {token}".encode()}).status_code == 401
+
+
+@pytest.mark.parametrize("broken", ["a\x00b", "\ud800"])
+def test_what_is_no_text_is_refused_and_not_a_crash(client: TestClient, broken: str) -> None:
+    body = json.dumps({"email": "ada@example.com", "password": f"correct horse {broken}"})
+    made = client.post("/api/v1/auth/register", content=body, headers={"Content-Type": "application/json"})
+    assert (made.status_code, made.json()["code"]) == (422, "weak_password")
+    form = "username=a%00b&password=x1234567" if broken != "\ud800" else "username=a&password=%ED%A0%80"
+    answer = client.post(
+        "/api/v1/auth/token", content=form, headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code == 401
+
+
+def test_an_address_is_found_however_its_host_is_written(client: TestClient) -> None:
+    assert register(client, "ada@ＥＸＡＭＰＬＥ.com").json()["email"] == "ada@example.com"
+    assert log_in(client, "ada@ＥＸＡＭＰＬＥ.com").status_code == 200
+
+
+def test_json_that_is_none_is_said_so(client: TestClient) -> None:
+    answer = client.post("/api/v1/auth/register", content="{nonsense", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "body: this is not valid JSON.")

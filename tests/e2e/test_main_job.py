@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import httpx2
@@ -97,7 +98,10 @@ def test_another_account_sees_nothing_of_it(deployment: Deployment, client: http
 
 
 def test_twenty_at_once_all_complete(client: httpx2.Client) -> None:
-    done = wait_done(client, *[upload(client, encoded(subject(300 + n, 300))) for n in range(20)])
+    pictures = [encoded(subject(300 + n, 300)) for n in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        task_ids = list(pool.map(lambda picture: upload(client, picture), pictures))
+    done = wait_done(client, *task_ids)
     assert {item["status"] for item in done} == {"completed"}
     assert {item["attempt"] for item in done} == {1}
 

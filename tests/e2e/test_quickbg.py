@@ -111,6 +111,16 @@ def test_ctrl_c_stops_a_foreground_start_in_order(quickbg: Shell) -> None:
     assert not quickbg.lives()
 
 
+def test_a_start_that_is_interrupted_early_ends_soon(quickbg: Shell) -> None:
+    command = [*quickbg.command, "up", "--detach", "--port", str(choose(())), "--data", str(quickbg.layout.data)]
+    with subprocess.Popen(command, cwd=quickbg.folder) as up:
+        wait_for(lambda: (quickbg.layout.run / "supervisord.conf").exists(), "the supervisor is being started")
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 130
+    quickbg("status", code=3)
+    assert not quickbg.lives()
+
+
 def test_a_killed_start_takes_everything_along(quickbg: Shell) -> None:
     with quickbg.foreground() as up:
         up.kill()

@@ -117,3 +117,12 @@ def test_the_environment_is_what_settings_read(layout: Layout, monkeypatch: pyte
 
 def test_a_database_that_the_caller_named_is_told() -> None:
     assert shadowed(["database_url", "HOME"]) == ["DATABASE_URL"]
+
+
+def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("not ours")
+    tmp_path.chmod(0o755)
+    with pytest.raises(EmbeddedError, match="holds other things"):
+        Layout.at(tmp_path).make()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.errors import StorageUnavailable
@@ -20,6 +23,7 @@ from app.core.states import Stage, TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import User
+from app.services import processing
 from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
 from app.storage.base import result_key
@@ -47,6 +51,13 @@ class DiscEngine:
 
 def failing(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
+        raise error
+
+    return fail
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
         raise error
 
     return fail
@@ -239,6 +250,35 @@ def test_a_result_that_nobody_waits_for_is_taken_away_again(bench: Bench, user: 
     bench.process(task_id)
     assert row(bench.sessions, task_id).status == "cancelled"
     assert bench.results() == []
+
+
+def test_a_commit_whose_answer_is_lost_is_a_commit(bench: Bench, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database has the result, and the connection breaks before it says so."""
+    monkeypatch.setattr(processing, "SETTLE_PAUSE", 0)
+    complete = tasks.complete
+    lost: list[Session] = []
+
+    def complete_and_lose(session: Session, *arguments: Any) -> bool:
+        if not lost:
+            lost.append(session)
+            event.listen(session, "after_commit", raising(OperationalError("COMMIT", {}, Exception("gone"))), once=True)
+        return complete(session, *arguments)
+
+    monkeypatch.setattr(tasks, "complete", complete_and_lose)
+    task_id = bench.task(user)
+    bench.process(task_id)
+    assert lost
+    task = row(bench.sessions, task_id)
+    assert task.status == "completed"
+    assert bench.results() == [task.result_key]
+    assert [line["status"] for line in bench.metrics()] == ["completed"]
+
+
+def test_a_stage_that_cannot_be_shown_fails_no_task(bench: Bench, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "enter_stage", raising(OperationalError("UPDATE", {}, Exception("gone"))))
+    task_id = bench.task(user)
+    bench.process(task_id)
+    assert (row(bench.sessions, task_id).status, row(bench.sessions, task_id).retries) == ("completed", 0)
 
 
 def test_unwritable_metrics_fail_no_task(bench: Bench, user: User) -> None:

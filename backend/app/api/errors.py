@@ -49,6 +49,8 @@ CODE_OF_STATUS = {
     415: "unsupported_media_type",
     422: "invalid_request",
 }
+# Python 3.13 has these by their names of today, older ones do not.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not answer that method.",
@@ -81,7 +83,7 @@ def problem(
     errors: list[dict[str, Any]] | None = None,
 ) -> JSONResponse:
     body = Problem(
-        title=HTTPStatus(status).phrase,
+        title=TITLES.get(status) or HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
@@ -94,7 +96,9 @@ def problem(
 def sentence(errors: Sequence[ErrorDetails | dict[str, Any]], *, quote: bool) -> str:
     """The first wrong field in words. `quote` repeats what was given: never for a form with a password in it."""
     first = errors[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"})
+    if first["type"] == "json_invalid":
+        return "body: this is not valid JSON."
+    where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"})[:80]
     given = f" (given: {str(first['input'])[:80]!r})" if quote and "input" in first else ""
     return f"{where or 'body'}: {first['msg']}{given}"
 

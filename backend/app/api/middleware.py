@@ -5,7 +5,7 @@ import time
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -52,6 +52,8 @@ class _Exchange:
         begun = time.perf_counter()
         try:
             await self._app(self._scope, self._receive, self._answer)
+        except ClientDisconnect:
+            self._status = 499  # for the log: nobody is there to answer
         except Exception:
             log.exception("request_crashed", path=self._scope["path"])
             if self._status:

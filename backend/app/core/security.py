@@ -1,6 +1,5 @@
 """Passwords and tokens: the one room that knows argon2 and JWT."""
 
-import threading
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,8 +20,6 @@ MAX_PASSWORD_BYTES = 1024
 _passwords = CryptContext(
     schemes=["argon2"], argon2__type="ID", argon2__memory_cost=19_456, argon2__time_cost=2, argon2__parallelism=1
 )
-# Each hash takes 19 MiB and a core: more at once would let a flood of logins starve everything else.
-_hashing = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ def _normal_form(password: str) -> str:
 
 def hash_password(password: str) -> str:
     """The argon2id hash to store. Slow on purpose (tens of milliseconds): call it from a thread."""
-    with _hashing:
-        return str(_passwords.hash(_normal_form(password)))
+    return str(_passwords.hash(_normal_form(password)))
 
 
 def verify_password(password: str, stored: str | None) -> tuple[bool, str | None]:
@@ -49,11 +45,10 @@ def verify_password(password: str, stored: str | None) -> tuple[bool, str | None
     Without a stored hash (no such account, or one that cannot log in) the same work is done against a dummy, so that
     the time tells nothing.
     """
-    with _hashing:
-        if stored is None or len(password.encode()) > MAX_PASSWORD_BYTES:
-            _passwords.dummy_verify()
-            return False, None
-        fits, fresh = _passwords.verify_and_update(_normal_form(password), stored)
+    if stored is None or len(password.encode()) > MAX_PASSWORD_BYTES:
+        _passwords.dummy_verify()
+        return False, None
+    fits, fresh = _passwords.verify_and_update(_normal_form(password), stored)
     return bool(fits), fresh
 
 

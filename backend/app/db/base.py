@@ -30,6 +30,7 @@ def make_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10, **optio
         pool_pre_ping=True,
         pool_recycle=1800,
         pool_timeout=5,
+        hide_parameters=True,  # an error's text goes to the log, and a parameter may be a password's hash
         connect_args={
             "connect_timeout": 3,
             "options": "-c timezone=UTC -c statement_timeout=10000 -c lock_timeout=3000"

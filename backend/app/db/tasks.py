@@ -111,6 +111,11 @@ def complete(session: Session, held: Claim, result: Result) -> bool:
     )
 
 
+def delivers(session: Session, key: str) -> bool:
+    """Whether a completed task names this object as its result."""
+    return session.scalar(select(Task.id).where(Task.result_key == key)) is not None
+
+
 def fail(session: Session, held: Claim, *, code: str, message: str) -> bool:
     """End the task for good: trying again cannot help."""
     return _hits(
@@ -165,6 +170,7 @@ def _after_fault(delay: float, timing: Timing) -> dict[str, Any]:
         "status": case((exhausted, TaskStatus.FAILED), else_=TaskStatus.RETRYING),
         "retries": func.least(Task.retries + 1, Task.max_retries),
         "stage": None,
+        "progress": 0,
         "lease_until": None,
         "run_at": func.now() + wait * seconds(1),
         "dispatched_at": None,
@@ -201,13 +207,20 @@ def reap(session: Session, *, timing: Timing, limit: int = 100) -> Sequence[tupl
     return [(row.id, row.status) for row in rows]
 
 
-def fail_overdue(session: Session, *, timing: Timing) -> Sequence[tuple[UUID, str]]:
+def fail_overdue(session: Session, *, timing: Timing, limit: int = 500) -> Sequence[tuple[UUID, str]]:
     """End tasks that can never be claimed again, or that waited too long. Returns (id, error code) of each."""
     exhausted = Task.attempt >= Task.max_attempts
     too_old = Task.queued_at < func.now() - seconds(timing.max_queue_age)
+    overdue = (
+        select(Task.id)
+        .where(Task.is_waiting(), exhausted | too_old)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("overdue")
+    )
     rows = session.execute(
         update(Task)
-        .where(Task.is_waiting(), exhausted | too_old)
+        .where(Task.id == overdue.c.id)
         .values(
             status=TaskStatus.FAILED,
             stage=None,

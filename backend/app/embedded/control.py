@@ -53,16 +53,17 @@ class Stack:
         Raises:
             EmbeddedError: it does not end.
         """
-        with contextlib.suppress(EmbeddedError):  # already on its way, or gone
-            self.supervisor.shutdown()
-        _wait(lambda: not self._lives(), "The supervisor does not stop", _STOP_SECONDS)
+        _wait(self._has_ended, "The supervisor does not stop", _STOP_SECONDS)
         _wait_for_earlier_run(self.layout)
         seaweedfs.remove_sockets(self.state)
 
-    def _lives(self) -> bool:
+    def _has_ended(self) -> bool:
+        """Asks it to end each time: one that has just been started does not listen yet."""
+        with contextlib.suppress(EmbeddedError):  # already on its way, or gone
+            self.supervisor.shutdown()
         if self.process is not None:
-            return self.process.poll() is None
-        return self.supervisor.is_there()
+            return self.process.poll() is not None
+        return not self.supervisor.is_there()
 
     def health(self) -> dict[str, Any] | None:
         """What `GET /health` says, or None when the API does not answer."""

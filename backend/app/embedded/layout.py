@@ -11,6 +11,10 @@ PROJECT_ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_DATA = PROJECT_ROOT / "var"
 
 
+# What the start of a data folder makes before there is a state file.
+_OUR_NAMES = {"valkey", "s3", "run", "logs", "models"}
+
+
 class EmbeddedError(AppError):
     """The embedded services cannot do what was asked; the message is one sentence for the person at the shell."""
 
@@ -57,6 +61,10 @@ class Layout:
     def logs(self) -> Path:
         return PROJECT_ROOT / "logs" if self.is_default else self.data / "logs"
 
+    def _is_ours(self) -> bool:
+        """Whether nothing lies there but what we have made; its permissions are ours to change then."""
+        return self.state.exists() or {path.name for path in self.data.iterdir()} <= _OUR_NAMES
+
     def make(self) -> None:
         """Create the folders, private to this user.
 
@@ -67,6 +75,8 @@ class Layout:
             self.data.mkdir(parents=True, exist_ok=True)
             if self.data.stat().st_uid != os.geteuid():
                 raise EmbeddedError(f"The data folder {self.data} belongs to another user: choose --data.")
+            if not self.is_default and not self._is_ours():
+                raise EmbeddedError(f"{self.data} holds other things already: choose a --data folder for this alone.")
             if self.data.stat().st_mode & 0o027:  # not 0o077: see `privileges.Identity.admit`
                 self.data.chmod(0o700)
             for folder in (self.valkey, self.s3, self.run, self.s3 / "tmp"):

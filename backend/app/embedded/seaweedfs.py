@@ -13,7 +13,8 @@ from app.embedded.service import Service, dies_with_parent, plain_environment
 from app.embedded.state import State
 
 BUCKET = "quickbg-uploads"
-# Without these keys its inner ports serve any object to anybody on this machine.
+# Without these keys its inner HTTP ports serve any object to anybody on this machine. Its gRPC ports know no keys: who
+# has an account here can list and delete objects through them, though not read them.
 _JWT_NAMES = (
     "WEED_JWT_SIGNING_KEY",
     "WEED_JWT_SIGNING_READ_KEY",

@@ -111,9 +111,15 @@ class Processing:
 
         def enter(stage: str) -> None:
             grip.check()
-            with self.sessions.begin() as session:
-                if not tasks.enter_stage(session, held, Stage(stage)):
-                    raise Fenced("The task was taken away from this attempt.")
+            try:
+                with self.sessions.begin() as session:
+                    still_held = tasks.enter_stage(session, held, Stage(stage))
+            except SQLAlchemyError as error:
+                # It is only shown; whether the task is still ours is asked again at the end.
+                log.warning("stage_not_shown", stage=stage, error=type(error).__name__)
+                return
+            if not still_held:
+                raise Fenced("The task was taken away from this attempt.")
 
         data = self.store.get(task.upload.key)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
@@ -125,7 +131,7 @@ class Processing:
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
         grip.check()
         result = Result(key, len(cutout.png), cutout.width, cutout.height, cutout.confidence)
-        if not self._settle(lambda session: tasks.complete(session, held, result)):
+        if not self._settle(lambda session: tasks.complete(session, held, result) or tasks.delivers(session, key)):
             raise Fenced("The task was taken away from this attempt.")
         self._report(task, TaskStatus.COMPLETED, seconds, cutout)
 
@@ -161,7 +167,8 @@ class Processing:
     def _settle(self, write: Callable[[Session], T]) -> T:
         """Write an outcome. While the database is away, keep trying until the lease is surely gone.
 
-        Each write is a compare and set, so one that did land and is repeated does no harm.
+        Each write is a compare and set, so one that did land (and only its answer was lost) changes nothing when it
+        is repeated; it then finds 0 rows, like one that came too late.
         """
         until = time.monotonic() + self.settings.timing.lease
         while True:
@@ -175,11 +182,14 @@ class Processing:
                 time.sleep(SETTLE_PAUSE)
 
     def _discard(self, key: str) -> None:
-        """Nobody will ever point at this object; should it stay, the clean-up finds it by its name."""
+        """Take away an object that no row names. One that stays is an orphan, and does no other harm."""
         try:
+            with self.sessions.begin() as session:
+                if tasks.delivers(session, key):
+                    return
             self.store.delete(key)
-        except AppError as error:
-            log.warning("object_left_behind", error_code=error.code)
+        except (AppError, SQLAlchemyError) as error:
+            log.warning("object_left_behind", error=type(error).__name__)
 
     def _report(
         self,

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.core.config import Settings
-from app.core.errors import RejectedImage
+from app.core.errors import AppError, RejectedImage
+from app.core.logging import get_logger
 from app.core.options import Operation, RemovalOptions
 from app.db import uploads
 from app.db.base import Sessions
@@ -20,6 +23,8 @@ from app.storage.base import ObjectStore, original_key
 
 QUEUE = "interactive"
 MAX_NAME = 200
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Submissions:
             # Never under its own type: an original is not for a browser to interpret.
             self.store.put(key, file, "application/octet-stream")
         except Exception:
-            self._take_back(upload_id)
+            self._take_back(upload_id, key)
             raise
         with self.sessions.begin() as session:
             uploads.mark_stored(session, upload_id)
@@ -98,10 +103,15 @@ class Submissions:
             max_retries=self.settings.task_max_retries,
         )
 
-    def _take_back(self, upload_id: UUID) -> None:
-        """Nothing was promised yet. Should this fail too, the pending row still names what to clean up."""
-        with self.sessions.begin() as session:
-            uploads.forget(session, upload_id)
+    def _take_back(self, upload_id: UUID, key: str) -> None:
+        """Nothing was promised yet. A put that failed may have landed all the same: while the object cannot be
+        deleted, its row stays `pending` and names it."""
+        try:
+            self.store.delete(key)
+            with self.sessions.begin() as session:
+                uploads.forget(session, upload_id)
+        except (AppError, SQLAlchemyError) as error:
+            log.warning("upload_left_pending", upload_id=str(upload_id), error=type(error).__name__)
 
 
 def clean_filename(name: str | None) -> str | None:

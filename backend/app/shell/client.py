@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 
@@ -87,13 +86,14 @@ class Client:
         Raises:
             FileProblem: the service refuses it, or cannot be reached.
         """
-        key = str(uuid4())  # a repeated upload is then the same upload
 
         def send() -> httpx2.Response:
             with source.open("rb") as file:
-                headers = {**self._tokens.header(), "Idempotency-Key": key}
                 return self._api.post(
-                    "/api/v1/uploads", files={"file": (source.name, file)}, data=dict(options), headers=headers
+                    "/api/v1/uploads",
+                    files={"file": (source.name.encode(errors="replace").decode(), file)},
+                    data=dict(options),
+                    headers=self._tokens.header(),
                 )
 
         return str(_json(self._patiently(send))["task_id"])
@@ -170,7 +170,7 @@ def write_new(target: Path, content: bytes, *, force: bool) -> None:
     Raises:
         OSError: as `open` and `write` do; FileExistsError among them.
     """
-    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".quickbg-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

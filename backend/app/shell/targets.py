@@ -83,6 +83,17 @@ def _same(path: Path) -> Path:
     return path.resolve()
 
 
+def _check_target(job: Job) -> None:
+    if job.target.is_dir():
+        raise FileProblem(f"{job.target} is a folder")
+    if os.path.lexists(job.target):
+        if not job.target.is_file():  # a device, or a link to nowhere
+            raise FileProblem(f"{job.target} is not an ordinary file")
+        if not job.force:
+            raise FileProblem(f"{job.target} exists already; --force replaces it")
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _check(job: Job) -> None:
     """What can be said of one picture without reading it.
 
@@ -92,13 +103,11 @@ def _check(job: Job) -> None:
     try:
         if job.source.is_dir():
             raise FileProblem("Is a folder; name the pictures in it")
+        if job.source.exists() and not job.source.is_file():
+            raise FileProblem("Is not an ordinary file")
         with job.source.open("rb"):
             pass
-        if job.target.is_dir():
-            raise FileProblem(f"{job.target} is a folder")
-        if job.target.exists() and not job.force:
-            raise FileProblem(f"{job.target} exists already; --force replaces it")
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        _check_target(job)
     except FileNotFoundError as error:
         raise FileProblem("There is no such file") from error
     except PermissionError as error:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from queue import Full, Queue
 from uuid import UUID
 
@@ -70,7 +71,8 @@ class BackgroundBell:
 
     def close(self) -> None:
         """Ring for what waits, for a moment; the sweeper does the rest."""
-        self._waiting.put(None)
+        with suppress(Full):
+            self._waiting.put_nowait(None)
         self._thread.join(timeout=3)
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from app.imaging.engines.base import Engine
 
-PATIENCE = 5.0  # seconds; whoever holds a turn for longer is stopped or hung, and must not stop the others
+PATIENCE = 20.0  # seconds; whoever holds a turn for longer is stopped or hung, and must not stop the others
 PAUSE = 0.005
 
 

@@ -1,5 +1,8 @@
 """`POST /uploads`: an image comes in."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
@@ -26,7 +29,7 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
 )
 async def upload(request: Request, response: Response, services: ServicesDep, user: Caller) -> Accepted:
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
-    async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+    async with open_form(request) as form:
         file, options = read_form(form)
         taken = await run_in_threadpool(
             services.submissions.submit,
@@ -39,6 +42,20 @@ async def upload(request: Request, response: Response, services: ServicesDep, us
     response.headers["Location"] = f"/api/v1/tasks/{taken.task_id}"
     response.headers["Retry-After"] = "2"
     return Accepted(upload_id=taken.upload_id, task_id=taken.task_id)
+
+
+@asynccontextmanager
+async def open_form(request: Request) -> AsyncIterator[FormData]:
+    """The form with its one file; closed, and its temporary file gone, afterwards."""
+    try:
+        form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    except (UnicodeError, LookupError) as error:  # the form names an encoding that it does not keep to
+        message = "The form cannot be read: its text is not in the encoding that it names."
+        raise InvalidRequest(message, code="malformed_body") from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def read_form(form: FormData) -> tuple[UploadFile, RemovalOptions]:
