@@ -111,9 +111,9 @@ def complete(session: Session, held: Claim, result: Result) -> bool:
     )
 
 
-def delivers(session: Session, key: str) -> bool:
-    """Whether a completed task names this object as its result."""
-    return session.scalar(select(Task.id).where(Task.result_key == key)) is not None
+def delivers(session: Session, task_id: UUID, key: str) -> bool:
+    """Whether the task names this object as its result."""
+    return session.scalar(select(Task.result_key).where(Task.id == task_id)) == key
 
 
 def fail(session: Session, held: Claim, *, code: str, message: str) -> bool:

@@ -78,7 +78,7 @@ class Processing:
                 raise
             except Fenced:
                 log.warning("attempt_fenced")
-                self._discard(result_key(task.user_id, task.id, held.attempt))
+                self._discard(task.id, result_key(task.user_id, task.id, held.attempt))
 
     def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:
         try:
@@ -131,7 +131,11 @@ class Processing:
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
         grip.check()
         result = Result(key, len(cutout.png), cutout.width, cutout.height, cutout.confidence)
-        if not self._settle(lambda session: tasks.complete(session, held, result) or tasks.delivers(session, key)):
+
+        def finish(session: Session) -> bool:
+            return tasks.complete(session, held, result) or tasks.delivers(session, task.id, key)
+
+        if not self._settle(finish):
             raise Fenced("The task was taken away from this attempt.")
         self._report(task, TaskStatus.COMPLETED, seconds, cutout)
 
@@ -181,11 +185,11 @@ class Processing:
                 log.warning("settle_failed")
                 time.sleep(SETTLE_PAUSE)
 
-    def _discard(self, key: str) -> None:
-        """Take away an object that no row names. One that stays is an orphan, and does no other harm."""
+    def _discard(self, task_id: UUID, key: str) -> None:
+        """Take away an attempt's object, unless its task names it. One that stays is an orphan, and does no other harm."""
         try:
             with self.sessions.begin() as session:
-                if tasks.delivers(session, key):
+                if tasks.delivers(session, task_id, key):
                     return
             self.store.delete(key)
         except (AppError, SQLAlchemyError) as error:
