@@ -186,7 +186,7 @@ class Processing:
                 time.sleep(SETTLE_PAUSE)
 
     def _discard(self, task_id: UUID, key: str) -> None:
-        """Take away an attempt's object, unless its task names it. One that stays is an orphan, and does no other harm."""
+        """Take away an attempt's object, unless its task names it. One that stays is an orphan: no harm is done."""
         try:
             with self.sessions.begin() as session:
                 if tasks.delivers(session, task_id, key):
