@@ -34,11 +34,18 @@ def test_no_import_cycle() -> None:
     TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}).prepare()
 
 
-def test_the_api_loads_no_engine() -> None:
-    code = "import sys, app.main; print(*sorted({'onnxruntime', 'cv2', 'rembg', 'numba', 'onnx'} & set(sys.modules)))"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "backend"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("app.main", {"onnxruntime", "cv2", "rembg", "numba", "onnx"}),
+        ("app.imaging.probe", {"onnxruntime", "cv2", "numpy"}),
+        ("app.imaging.weights", {"onnxruntime", "cv2", "onnx"}),
+    ],
+)
+def test_what_must_stay_light_loads_nothing_heavy(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
+    python = [sys.executable, "-c", code]
+    found = subprocess.run(python, capture_output=True, text=True, check=True, cwd=ROOT / "backend")
     assert found.stdout.strip() == ""
 
 

