@@ -61,12 +61,43 @@ make_environment() {
 }
 
 install_packages() {
+  local quiet=--quiet
+  [[ ! -t 2 ]] || quiet=
   if command -v uv >/dev/null; then
-    uv pip install --quiet --python "$venv/bin/python" --require-hashes -r "$root/$lock" >&2 && return
+    uv pip install $quiet --python "$venv/bin/python" --require-hashes -r "$root/$lock" >&2 && return
     say "uv could not install the packages; trying pip ..."
   fi
-  "$venv/bin/python" -m pip install -qq --no-input --require-hashes -r "$root/$lock" >&2 ||
+  # Its warnings are of interest only when it fails.
+  local errors=$root/var/pip.err
+  if ! "$venv/bin/python" -m pip install --no-input --require-hashes -r "$root/$lock" 2>"$errors" | show_progress; then
+    tail -n 20 "$errors" >&2
     die "The packages could not be installed; the lines above say why."
+  fi
+  rm -f -- "$errors"
+}
+
+# What pip says at length, as one line that moves on a terminal, or a line for every 100 MB. Its errors go another way.
+show_progress() {
+  local terminal=0
+  [[ ! -t 2 ]] || terminal=1
+  awk -v terminal=$terminal '
+    BEGIN { next_line = 50 }
+    /^Collecting / { packages++ }
+    /^ *(Downloading|Using cached) / && !/\.metadata/ {
+      size = $(NF - 1)
+      sub(/\(/, "", size)
+      megabytes += $NF ~ /MB/ ? size : size / 1000
+      if (terminal) printf "\r\033[Kquickbg:   %d packages, %.0f MB", packages, megabytes
+      else if (megabytes >= next_line) {
+        printf "quickbg:   %d packages, %.0f MB ...\n", packages, megabytes
+        next_line = megabytes + 100
+      }
+      fflush()
+    }
+    /^Installing collected/ {
+      printf "%squickbg:   %d packages, %.0f MB; unpacking them ...\n", terminal ? "\r\033[K" : "", packages, megabytes
+      fflush()
+    }' >&2
 }
 
 # The project itself is a path and not a package: nothing is built, and no build tool has to be fetched.
@@ -88,7 +119,7 @@ fi
 is_current && exit
 is_sound || make_environment
 : >"$unfinished"
-say "Installing the packages of $lock ..."
+say "Installing the packages of $lock (the first time a few hundred MB, a minute or so) ..."
 install_packages
 link_project
 printf '%s\n' "$wanted" >"$stamp"

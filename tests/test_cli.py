@@ -94,6 +94,27 @@ def test_a_damaged_state_is_one_line(quickbg: Run, tmp_path: Path) -> None:
         assert "damaged" in done.stderr
 
 
+def test_production_needs_servers_and_secrets_of_its_own(quickbg: Run) -> None:
+    done = quickbg("up", "--data", "data", ENV="production", REDIS_URL="redis://:4q8vFz0mZb@nowhere/0")
+    assert done.returncode == 78
+    assert "set DATABASE_URL, S3_ENDPOINT_URL, SECRET_KEY." in done.stderr
+    assert "Starting" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_full_disk_is_told_before_anything_starts(quickbg: Run, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(disk)], check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        done = quickbg("up", "--data", str(disk / "data"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 1
+    assert "is full: 1" in done.stderr.splitlines()[-1]
+
+
 def test_a_taken_port_is_told_before_anything_starts(quickbg: Run) -> None:
     with socket.socket() as other:
         other.bind((HOST, 0))

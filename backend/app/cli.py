@@ -4,6 +4,7 @@ What a command needs beyond the terminal's own libraries is imported inside it, 
 """
 
 # ruff: noqa: PLC0415 - see above
+import errno
 import os
 import shlex
 import signal
@@ -15,12 +16,16 @@ import typer
 
 from app.core.errors import AppError
 from app.embedded.layout import DEFAULT_DATA, PROJECT_ROOT, Layout
+from app.embedded.programs import APPLICATION, SERVICES
+from app.shell.errors import SettingsProblem, UsageProblem
 
 if TYPE_CHECKING:
     from app.embedded.control import Stack
     from app.embedded.state import State
 
+NAMES = (*SERVICES, *APPLICATION)
 NOT_RUNNING = 3
+EXIT_CODES = {UsageProblem: 2, SettingsProblem: 78}  # 78: EX_CONFIG of sysexits.h
 TOKEN_SECONDS = 900
 
 app = typer.Typer(
@@ -48,6 +53,8 @@ def up(
     stack, seconds = bring_up(layout, port=port, detach=detach)
     if seconds is None:
         typer.echo(f"QuickBG is already running: {stack.address}")
+        if port not in {None, stack.state.api_port}:
+            raise AppError(f"It keeps its port: stop it ({_command(layout, 'down')}) before you choose another.")
         return
     try:
         _announce(stack, seconds, detach=detach)
@@ -84,6 +91,63 @@ def status(data: Data = DEFAULT_DATA) -> None:
         typer.echo("QuickBG is not running.")
         raise typer.Exit(NOT_RUNNING)
     if not show(stack):
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    name: Annotated[str | None, typer.Argument(help="One process; all of them otherwise.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Show what the processes have written."""
+    from app.shell.logs import read
+
+    names = [_known(name)] if name else list(NAMES)
+    try:
+        for line in read(Layout.at(data).logs, names, lines=lines, follow=follow):
+            typer.echo(line)
+    except KeyboardInterrupt:  # the way out of --follow
+        pass
+
+
+@app.command()
+def restart(
+    name: Annotated[str, typer.Argument(help="api, worker, sweeper, postgres, valkey or seaweedfs.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Stop one process in its own way, start it again, and wait until it does its work."""
+    from app.embedded.control import find
+    from app.embedded.control import restart as restart_one
+
+    layout = Layout.at(data)
+    stack = find(layout)
+    if stack is None:
+        typer.echo("QuickBG is not running.")
+        raise typer.Exit(NOT_RUNNING)
+    restart_one(stack, _known(name))
+    typer.echo(f"{name} has been restarted.")
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise UsageProblem(f"There is no process {name}: choose one of {', '.join(NAMES)}.")
+    return name
+
+
+@app.command()
+def doctor(data: Data = DEFAULT_DATA) -> None:
+    """Look for what is missing or odd, and say how to mend it. Exit code 1: something will not work."""
+    from app.shell.doctor import examine
+
+    findings = []
+    for finding in examine(Layout.at(data)):
+        findings.append(finding)
+        typer.echo(f"{finding.level:<6} {finding.what}")
+        if finding.mend:
+            typer.echo(f"       → {finding.mend}")
+    if any(finding.level == "fault" for finding in findings):
         raise typer.Exit(1)
 
 
@@ -131,10 +195,48 @@ def remove(
         raise typer.Exit(1)
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The archive to write, FILE.tar.", readable=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Save everything in one file, while the service runs or not. Exit code 1: something is missing in it."""
+    from app.shell.backup import backup as save
+    from app.shell.display import say
+
+    _stop_on_signals()
+    saved = save(Layout.at(data), file, force=force)
+    typer.echo(f"{file}: the database and {saved.objects} objects, {saved.total_bytes / 1e6:.1f} MB.")
+    for key in saved.missing:
+        say(f"Not saved, because it is not in the object store or cannot be read there: {key}")
+    if saved.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="An archive that backup has written.", readable=False)],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Put a backup back into an empty data folder."""
+    from app.shell.restore import restore as put_back
+
+    layout = Layout.at(data)
+    _stop_on_signals()
+    restored = put_back(file, layout)
+    when = f"{restored.created_at:%Y-%m-%d %H:%M} UTC"
+    typer.echo(f"{layout.data}: the database and {restored.objects} objects as they were at {when}.")
+    if restored.missing:
+        typer.echo(f"{len(restored.missing)} objects were missing when the backup was made.")
+    typer.echo(f"Start it with {_command(layout, 'up')}")
+
+
 def _mint(state: "State") -> str:
     from app.core.security import create_access_token
+    from app.embedded.stack import secret_key
 
-    return create_access_token(state.local_user_id, secret=state.secret_key, ttl_seconds=TOKEN_SECONDS)
+    return create_access_token(state.local_user_id, secret=secret_key(state), ttl_seconds=TOKEN_SECONDS)
 
 
 def _curl(stack: "Stack") -> str:
@@ -159,16 +261,17 @@ def _stop_on_signals() -> None:
 
 def main() -> None:
     """Run the command line. Whatever goes wrong is one line and an exit code."""
-    from app.shell.errors import UsageProblem
-
     try:
         app(prog_name="quickbg")
     except AppError as error:
         typer.echo(f"quickbg: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageProblem) else 1)
+        sys.exit(EXIT_CODES.get(type(error), 1))
     except Exception as error:
         if os.environ.get("QUICKBG_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            typer.echo("quickbg: There is no space left on the disk.", err=True)
+            sys.exit(1)
         typer.echo(f"quickbg: {type(error).__name__}: {error} (QUICKBG_DEBUG=1 shows where)", err=True)
         sys.exit(1)
 

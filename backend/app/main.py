@@ -11,13 +11,14 @@ from redis.retry import Retry
 
 from app.api import errors
 from app.api.deps import Services
+from app.api.drain import Drain
 from app.api.middleware import Edge
 from app.api.v1.health import DOCS, health_router, root_router
 from app.api.v1.router import router
 from app.core.config import MIB, Settings, load_settings
 from app.core.logging import configure_logging
 from app.db.base import make_engine, make_sessions
-from app.db.migrations import head_revision
+from app.db.migrations import Schema
 from app.services.accounts import Accounts
 from app.services.health import Health
 from app.services.status import Statuses
@@ -41,17 +42,21 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     store = store or S3Store(settings)
     publisher = Publisher(settings)
     bell = BackgroundBell(publisher, sessions)
-    pinged = redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_connect_timeout=1,
-        socket_timeout=1,
-        retry=Retry(NoBackoff(), 0),
+    pinged = _impatient_redis(settings)
+    health = Health(
+        make_sessions(health_db),
+        settings.timing,
+        pinged.ping,
+        store.check,
+        Schema.of_this_code(),
+        publisher.ready if settings.broker_url != settings.redis_url.get_secret_value() else None,
     )
-    health = Health(make_sessions(health_db), settings.timing, pinged.ping, store.check, head_revision())
+    drain = Drain(settings.drain_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         bell.start()
+        drain.install()
         yield
         bell.close()
         health.close()
@@ -75,6 +80,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         submissions=Submissions(settings, sessions, store, bell),
         statuses=Statuses(sessions, store),
         health=health,
+        drain=drain,
     )
     errors.install(app)
     # Twice the largest image, so that one that is too large can be told its size. Here and not on the app, whose own
@@ -82,8 +88,17 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     app.include_router(router, max_body_size=2 * settings.max_image_bytes + MIB)
     app.include_router(health_router)
     app.include_router(root_router)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, is_draining=drain.is_active)
     return app
+
+
+def _impatient_redis(settings: Settings) -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=1,
+        socket_timeout=1,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 @cache

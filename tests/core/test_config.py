@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.core.config import PROJECT_ROOT, Settings
+from app.core.config import PROJECT_ROOT, Settings, settings_sentence
 from tests.conftest import TestSettings
 
+PRODUCTION = {
+    "ENV": "production",
+    "SECRET_KEY": "4q8vFz0mZbT2nRk7Xw5cJ9dLh1sPy3Ga6eUoIiBt",
+    "DATABASE_URL": "postgresql://quickbg:4q8vFz0mZb@db:5432/quickbg",
+    "AWS_ACCESS_KEY_ID": "4q8vFz0mZb",
+    "AWS_SECRET_ACCESS_KEY": "T2nRk7Xw5cJ9dLh1sPy3Ga6eUoIiBt",
+}
 NEEDED = {
     "SECRET_KEY": "s" * 32,
     "DATABASE_URL": "postgresql://u:p@localhost/quickbg",
@@ -38,6 +45,8 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("S3_ACCESS_KEY", "k", "aws_access_key_id", "k"),
         ("S3_BUCKET", "b", "s3_bucket_name", "b"),
+        ("AWS_DEFAULT_REGION", "eu-central-1", "aws_region", "eu-central-1"),
+        ("CLEANUP_OLDER_THAN_SECONDS", "7200", "result_retention_seconds", 7200),
         ("JOB_RETRY_MAX", "5", "task_max_retries", 5),
         ("JOB_RETRY_INTERVALS", "30,60,120", "task_retry_delay_seconds", 30.0),
     ],
@@ -45,6 +54,8 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_old_names_are_known(
     monkeypatch: pytest.MonkeyPatch, alias: str, value: str, name: str, expected: object
 ) -> None:
+    monkeypatch.setenv("S3_ACCESS_KEY", "a")
+    monkeypatch.setenv("S3_SECRET_KEY", "s")
     monkeypatch.setenv(alias, value)
     assert getattr(TestSettings(), name) == expected
 
@@ -56,6 +67,8 @@ def test_old_names_are_known(
         ("SECRET_KEY", ""),
         ("REDIS_URL", "valkey://localhost"),
         ("REDIS_URL", "redis+cluster://localhost"),
+        ("CELERY_BROKER_URL", "sqs://"),
+        ("RESULT_RETENTION_SECONDS", "0"),
         ("TASK_TIMEOUT_SECONDS", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("ENV", "prod"),
@@ -64,6 +77,19 @@ def test_old_names_are_known(
 def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.lower()):
+        TestSettings()
+
+
+@pytest.mark.parametrize("url", ["amqp://guest:guest@localhost//", "amqps://rabbit.example.com/", "sentinel://s:26379"])
+def test_a_broker_of_ones_own(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", url)
+    assert TestSettings().broker_url == url
+    assert TestSettings().broker_is_amqp == url.startswith("amqp")
+
+
+def test_half_a_pair_of_keys_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    with pytest.raises(ValidationError, match="belong together"):
         TestSettings()
 
 
@@ -112,3 +138,41 @@ def test_a_process_with_wrong_settings_ends_with_one_line_and_no_value(project: 
         assert "SECRET_KEY" in line
         assert "REDIS_URL" in line
         assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "change-me-change-me-change-me-change-me"),
+        ("SECRET_KEY", "your-random-secret-key-here-and-longer"),
+        ("SECRET_KEY", "a" * 40),
+        ("DATABASE_URL", "postgresql://postgres:postgres@db:5432/quickbg"),
+        ("REDIS_URL", "redis://:Password@redis:6379/0"),
+        ("CELERY_BROKER_URL", "amqp://guest:guest@rabbit:5672//"),
+        ("AWS_SECRET_ACCESS_KEY", "minioadmin"),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+    ],
+)
+def test_production_refuses_secrets_that_everybody_knows(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for each, good in PRODUCTION.items():
+        monkeypatch.setenv(each, good)
+    assert TestSettings().env == "production"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        TestSettings()
+    assert f": {name}: a secret that everybody knows; ENV=production needs" in settings_sentence(caught.value)
+    monkeypatch.setenv("ENV", "development")
+    TestSettings()
+
+
+def test_secrets_come_out_of_files_and_the_environment_goes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret_key").write_text("f" * 40 + "\n")
+    (tmp_path / "redis_url").write_text("redis://from-a-file/0\n")
+    monkeypatch.delenv("SECRET_KEY")
+    settings = TestSettings(_secrets_dir=tmp_path)
+    assert settings.secret_key.get_secret_value() == "f" * 40
+    assert settings.redis_url.get_secret_value() == NEEDED["REDIS_URL"]

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Engine, inspect, text
 
 from app.db.base import Base, make_engine, make_sessions
-from app.db.migrations import alembic_config, current_revision, head_revision
+from app.db.migrations import Schema, alembic_config, current_revision
 from tests.embedded_services import RunningServices
 
 
@@ -66,6 +66,12 @@ def test_one_head() -> None:
 
 def test_the_database_tells_its_revision(engine: Engine, fresh: Engine) -> None:
     with make_sessions(engine).begin() as session:
-        assert current_revision(session) == head_revision()
+        assert current_revision(session) == Schema.of_this_code().head
     with make_sessions(fresh).begin() as session:
         assert current_revision(session) is None
+
+
+def test_this_code_fits_its_own_database_and_a_newer_one() -> None:
+    schema = Schema("0002", frozenset({"0001", "0002"}))
+    assert [schema.fits(revision) for revision in ("0002", "0003", "0001", None)] == [True, True, False, False]
+    assert [schema.is_ahead(revision) for revision in ("0002", "0003", "0001", None)] == [False, True, False, False]

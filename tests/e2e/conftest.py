@@ -26,6 +26,7 @@ from app.embedded.service import dies_with_parent
 from app.storage.s3 import S3Store
 from tests.conftest import make_environment, make_settings
 from tests.embedded_services import RunningServices, wait_for
+from tests.imaging.networks import network
 
 COMMANDS = {
     "api": ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--no-access-log"),
@@ -106,6 +107,13 @@ def deployment(services: RunningServices, tmp_path_factory: pytest.TempPathFacto
     # A database and a broker of its own: its worker and its sweeper would take the other tests' tasks.
     environment = make_environment(services, "deployment_test", tmp_path_factory.mktemp("deployment"))
     environment["REDIS_URL"] = environment["REDIS_URL"].removesuffix("/0") + "/1"
+    with deploy(environment, services) as made:
+        yield made
+
+
+@contextmanager
+def deploy(environment: dict[str, str], services: RunningServices) -> Iterator[Deployment]:
+    """The service with these settings on a fresh database, healthy."""
     settings = make_settings(environment)
     command.upgrade(alembic_config(settings.sqlalchemy_url), "head")
     S3Store(settings).prepare()
@@ -120,6 +128,14 @@ def deployment(services: RunningServices, tmp_path_factory: pytest.TempPathFacto
         for name in reversed(list(made.processes)):
             made.stop(name)
         engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network that takes no time, for tests of everything around it."""
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(network())
+    return str(path)
 
 
 def upload(client: httpx2.Client, data: bytes, **options: str) -> UUID:

@@ -5,19 +5,22 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from PIL import Image
 
 from app.core.config import PROJECT_ROOT
 from app.embedded import locks
+from app.embedded.control import find
 from app.embedded.layout import Layout
 from app.embedded.ports import choose
-from app.embedded.programs import SERVICES
-from tests.embedded_services import wait_for
+from app.embedded.programs import PROGRAMS
+from tests.conftest import make_environment
+from tests.embedded_services import RunningServices, wait_for
 from tests.pictures import encoded
 
 # A start takes ten seconds, but most of a minute on a machine where four of them are started at once.
@@ -29,14 +32,17 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.layout = Layout.at(folder / "my data")
+        self.layout = Layout.at(folder / "Bil der; #1 %s 'ü")
         # Not scripts/quickbg: that would change the environment that the tests run in.
         self.command = [sys.executable, "-P", "-m", "app.cli"]
 
-    def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*self.command, *arguments, "--data", str(self.layout.data)],
             cwd=self.folder,
+            env={**os.environ, **(environment or {})},
             text=True,
             capture_output=True,
             check=False,
@@ -57,7 +63,23 @@ class Shell:
                 up.kill()
 
     def lives(self) -> bool:
-        return any(locks.is_held(self.layout, name) for name in SERVICES)
+        return any(locks.is_held(self.layout, program.name) for program in PROGRAMS)
+
+    def kill_all(self) -> None:
+        """What a power cut does to the processes."""
+        stack = find(self.layout)
+        assert stack is not None
+        supervisor = int((self.layout.run / "supervisord.pid").read_text())
+        for pid in (supervisor, *(process.pid for process in stack.supervisor.processes())):
+            os.kill(pid, signal.SIGKILL)
+
+    def tasks(self) -> list[dict[str, str]]:
+        """The local user's, newest first."""
+        stack = find(self.layout)
+        assert stack is not None
+        headers = {"Authorization": f"Bearer {self('token').stdout.strip()}"}
+        found: list[dict[str, str]] = httpx2.get(f"{stack.address}/api/v1/tasks", headers=headers).json()["tasks"]
+        return found
 
     def logs(self) -> str:
         return "".join(f"\n--- {path}\n{path.read_text()[-2000:]}" for path in self.layout.logs.glob("*.log"))
@@ -81,6 +103,7 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
     up = quickbg("up", "--detach", "--port", port)
     assert f"http://127.0.0.1:{port}" in up.stdout
     assert f"http://127.0.0.1:{port}" in quickbg("up", "--detach").stdout
+    assert "It keeps its port" in quickbg("up", "--detach", "--port", str(choose(())), code=1).stderr
     assert "healthy" in quickbg("status").stdout
     _paste(_curl_line(up.stdout), quickbg.folder)
 
@@ -91,9 +114,50 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
         assert cutout.mode == "RGBA"
         assert cutout.width < 320
 
+    assert quickbg("restart", "worker").stdout == "worker has been restarted.\n"
+    assert "worker_warm" in quickbg("logs", "worker").stdout
+    assert quickbg("doctor").stdout.splitlines()[-1] == f"ok     http://127.0.0.1:{port} is healthy"
     assert "stopped" in quickbg("down").stdout
     assert quickbg("status", code=3).stdout == "QuickBG is not running.\n"
     assert not quickbg.lives()
+
+
+def test_after_a_power_cut_everything_is_there(quickbg: Shell, photo: Path) -> None:
+    quickbg("up", "--detach", "--port", str(choose(())))
+    quickbg("remove", str(photo))
+    before = quickbg.tasks()
+    assert [task["status"] for task in before] == ["completed"]
+    quickbg.kill_all()
+    up = quickbg("up", "--detach", "--port", str(choose(())))
+    assert "Starting everything" in up.stderr
+    assert [task["task_id"] for task in quickbg.tasks()] == [before[0]["task_id"]]
+    quickbg("remove", str(photo), "--force")
+    _kill_supervisor(quickbg)
+    wait_for(lambda: not quickbg.lives(), "nothing stays behind")
+    quickbg("status", code=3)
+
+
+def test_servers_of_ones_own_take_the_place_of_the_embedded_ones(
+    quickbg: Shell, photo: Path, services: RunningServices, tmp_path: Path
+) -> None:
+    own = make_environment(services, "own_test", tmp_path) | {"ENV": "production"}
+    own["REDIS_URL"] = own["REDIS_URL"].removesuffix("/0") + "/3"
+    names = ("ENV", "DATABASE_URL", "REDIS_URL", "SECRET_KEY")
+    own = {name: value for name, value in own.items() if name in names or name.startswith(("AWS", "S3"))}
+    up = quickbg("up", "--detach", "--port", str(choose(())), environment=own)
+    for variable in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL"):
+        assert f"{variable} is set: your own server is used" in up.stderr
+    assert not (quickbg.layout.postgres).exists()
+    status = quickbg("status", environment=own).stdout
+    assert "postgres " not in status
+    assert "health: healthy" in status
+    quickbg("remove", str(photo), environment=own)
+    refused = quickbg("token", code=1).stderr
+    assert "SECRET_KEY, which is not set here: put it in .env" in refused
+    assert "your own" in quickbg("restart", "postgres", code=1, environment=own).stderr
+    quickbg("down")
+    again = quickbg("up", "--detach", "--port", str(choose(())))
+    assert "Note: DATABASE_URL was set at the last start and is not now." in again.stderr
 
 
 def test_remove_alone_starts_what_it_needs_and_stops_it(quickbg: Shell, photo: Path) -> None:
@@ -126,6 +190,10 @@ def test_a_killed_start_takes_everything_along(quickbg: Shell) -> None:
         up.kill()
     wait_for(lambda: not quickbg.lives(), "everything is gone")
     quickbg("status", code=3)
+
+
+def _kill_supervisor(quickbg: Shell) -> None:
+    os.kill(int((quickbg.layout.run / "supervisord.pid").read_text()), signal.SIGKILL)
 
 
 def _curl_line(said: str) -> str:

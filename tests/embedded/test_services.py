@@ -1,5 +1,6 @@
 """The three services, really started: data survives, and nothing of the machine's oddities matters."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ import psycopg
 import pytest
 import redis
 
-from app.embedded import locks
+from app.embedded import control, locks
 from app.embedded.layout import Layout
 from app.embedded.ports import is_free, stale_sockets
+from app.embedded.programs import Program
 from tests.embedded_services import RunningServices, start_services, wait_for
 
 # Each of these characters means something to a shell, to an ini file or to a % format.
@@ -111,6 +113,20 @@ def test_stopping_takes_the_socket_files_away(running: RunningServices) -> None:
     running.stop("seaweedfs")
     assert not any(stale_sockets(port) for port in running.ports.values())
     running.start("seaweedfs")
+
+
+@pytest.mark.parametrize("ignores", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"])
+def test_what_a_killed_run_has_left_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignores: str) -> None:
+    """Where the system does not end it with its parent."""
+    monkeypatch.setattr(control, "_EARLIER_SECONDS", 1.5)
+    monkeypatch.setattr(control, "PROGRAMS", (Program("postgres", "Postgres", 1, stop_wait=1),))
+    layout = Layout.at(tmp_path / "data")
+    layout.make()
+    left = subprocess.Popen([sys.executable, "-c", ignores + HOLD, str(layout.data)])
+    wait_for(lambda: locks.holders(layout, "postgres") == [left.pid], "the lock is held")
+    control.end_earlier_run(layout)
+    assert left.wait() == (-signal.SIGKILL if ignores else -signal.SIGTERM)
+    assert locks.holders(layout, "postgres") == []
 
 
 def test_a_lock_is_held_by_the_process_that_took_its_place_and_free_when_that_is_killed(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """What a data folder remembers."""
 
+import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.core.config import Settings
 from app.embedded import state as states
+from app.embedded.given import SECRET, external, given
 from app.embedded.layout import EmbeddedError, Layout
-from app.embedded.ports import GRPC_OFFSET, HOST, choose, is_free, is_usable
-from app.embedded.stack import settings_environment, shadowed
-from app.embedded.state import load, load_or_create, with_usable_ports
+from app.embedded.ports import GRPC_OFFSET, HOST, choose, is_free, is_usable, stale_sockets
+from app.embedded.stack import secret_key, services, settings_environment
+from app.embedded.state import load, load_or_create, save, with_usable_ports
+from app.embedded.supervisor import config_text
 
 
 @pytest.fixture
@@ -98,6 +102,18 @@ def test_a_port_with_somebody_elses_socket_file_is_not_chosen(tmp_path: Path, mo
     assert not is_usable(port)
 
 
+def test_a_socket_file_in_use_is_not_a_stale_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = choose(())
+    monkeypatch.setattr("app.embedded.ports._SOCKETS", tmp_path)
+    file = tmp_path / f"seaweedfs-master-grpc-{port + GRPC_OFFSET}.sock"
+    file.touch()
+    assert stale_sockets(port) == [file]
+    with socket.socket() as other:
+        other.bind((HOST, port + GRPC_OFFSET))
+        other.listen()
+        assert stale_sockets(port) == []
+
+
 def test_every_port_is_another(layout: Layout) -> None:
     chosen = load_or_create(layout).ports
     assert len(set(chosen.values())) == len(states.PORT_NAMES) + 1
@@ -115,8 +131,51 @@ def test_the_environment_is_what_settings_read(layout: Layout, monkeypatch: pyte
     assert settings.log_dir == layout.data / "logs"
 
 
-def test_a_database_that_the_caller_named_is_told() -> None:
-    assert shadowed(["database_url", "HOME"]) == ["DATABASE_URL"]
+def test_what_is_the_persons_own_is_left_to_him(layout: Layout) -> None:
+    state = replace(load_or_create(layout), external=("postgres", "seaweedfs", SECRET))
+    assert set(settings_environment(layout, state)) == {"REDIS_URL", "MODEL_CACHE_DIR", "LOG_DIR"}
+    assert [service.name for service in services(layout, state)] == ["valkey"]
+    assert "program:postgres" not in config_text(state, temporary=False)
+    assert "program:valkey" in config_text(state, temporary=False)
+
+
+def test_what_was_the_persons_own_is_remembered(layout: Layout) -> None:
+    state = save(layout, replace(load_or_create(layout), external=("postgres",)))
+    assert load(layout) == state
+
+
+def test_a_state_of_the_first_version_is_understood(layout: Layout) -> None:
+    load_or_create(layout)
+    members = json.loads(layout.state.read_text())
+    del members["external"]
+    layout.state.write_text(json.dumps(members))
+    made = load(layout)
+    assert made is not None
+    assert made.external == ()
+
+
+def test_a_command_that_does_not_see_the_persons_own_settings_says_so(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = replace(load_or_create(layout), external=("postgres", SECRET))
+    monkeypatch.delenv(SECRET, raising=False)
+    with pytest.raises(EmbeddedError, match="your own SECRET_KEY, which is not set here"):
+        secret_key(state)
+    monkeypatch.setenv(SECRET, "mine")
+    assert secret_key(state) == "mine"
+    assert secret_key(replace(state, external=())) == state.secret_key
+
+
+def test_the_environment_goes_before_the_file_and_empty_is_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://a/b\nREDIS_URL=\nS3_BUCKET=mine\nLOG_LEVEL=DEBUG\n")
+    monkeypatch.setattr("app.embedded.given.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("os.environ", {"log_level": "INFO", "REDIS_URL": ""})
+    found = given()
+    assert found["LOG_LEVEL"] == "INFO"
+    assert external(found) == ("postgres", "seaweedfs")
+    assert external({**found, SECRET: "x", "REDIS_URL": "redis://a"}) == ("postgres", "valkey", "seaweedfs", SECRET)
 
 
 def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:

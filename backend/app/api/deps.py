@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
+from app.api.drain import Drain
 from app.core.config import Settings
 from app.core.errors import NotAuthenticated
 from app.db.models import User
@@ -24,6 +25,7 @@ class Services:
     submissions: Submissions
     statuses: Statuses
     health: Health
+    drain: Drain
 
 
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)

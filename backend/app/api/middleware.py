@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,8 +26,9 @@ log = get_logger(__name__)
 class Edge:
     """The outermost layer (pure ASGI, so that bodies stream through untouched)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool] = lambda: False) -> None:
         self.app = app
+        self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,15 +38,19 @@ class Edge:
         request_id = asked if SANE_ID.fullmatch(asked) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         with bound_contextvars(request_id=request_id):
-            await _Exchange(self.app, scope, receive, send, request_id).run()
+            await _Exchange(self.app, scope, receive, send, request_id, last=self._is_draining()).run()
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, request_id: str, *, last: bool
+    ) -> None:
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
-        self._request_id = request_id
+        self._headers = {"X-Request-ID": request_id}
+        if last:
+            self._headers["Connection"] = "close"  # so that the next request finds a server that stays
         self._status = 0
         self._replacing = False
 
@@ -77,7 +83,7 @@ class _Exchange:
                 await self._problem(message["status"])
                 return
             self._status = message["status"]
-            headers["X-Request-ID"] = self._request_id
+            headers.update(self._headers)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         elif self._replacing:
@@ -87,6 +93,6 @@ class _Exchange:
     async def _problem(self, status: int) -> None:
         code = CODE_OF_STATUS.get(status, "internal_error" if status >= 500 else "http_error")
         answer = problem(Request(self._scope), status, code, SENTENCES.get(status, "The request cannot be answered."))
-        answer.headers.update(HEADERS | {"X-Request-ID": self._request_id})
+        answer.headers.update(HEADERS | self._headers)
         self._status = status
         await answer(self._scope, self._receive, self._send)

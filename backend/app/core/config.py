@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.timing import Timing
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
+SECRETS_DIR = Path("/run/secrets")
 MIB = 1_048_576
+DAY = 86_400  # seconds
+REDIS_SCHEMES = {"redis", "rediss", "sentinel"}
+AMQP_SCHEMES = {"amqp", "amqps"}
+
+# Passwords of documentation, of images and of compose files: the first things that anybody tries.
+WELL_KNOWN = {
+    *("password", "passw0rd", "postgres", "quickbg", "secret", "admin", "root", "guest", "user", "pass", "redis"),
+    *("minioadmin", "minio123", "test", "testtest", "default", "123456", "12345678", "development"),
+}
+EXAMPLE_PARTS = ("change-me", "changeme", "change_me", "change-this", "in-production", "your-", "your_", "example")
 
 
 class Environment(StrEnum):
@@ -46,6 +57,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=PROJECT_ROOT / ".env",
+        # What orchestrators mount secrets as: one file each, named like the setting.
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
         extra="forbid",
         frozen=True,
         populate_by_name=True,
@@ -57,7 +70,9 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(description="postgresql://user:password@host:5432/name")
     redis_url: SecretStr = Field(description="redis://:password@host:6379/0 (Valkey: the same scheme)")
-    celery_broker_url: OptionalSecret = Field(None, description="the broker, when it is not REDIS_URL")
+    celery_broker_url: OptionalSecret = Field(
+        None, description="the broker, when it is not REDIS_URL; RabbitMQ: amqp://user:password@host:5672/"
+    )
 
     aws_access_key_id: OptionalStr = Field(
         None,
@@ -67,7 +82,12 @@ class Settings(BaseSettings):
     aws_secret_access_key: OptionalSecret = Field(
         None, validation_alias=AliasChoices("aws_secret_access_key", "s3_secret_key"), description="see above"
     )
-    aws_region: str = Field("us-east-1", description="the region that requests are signed for")
+    aws_session_token: OptionalSecret = Field(None, description="of temporary credentials")
+    aws_region: str = Field(
+        "us-east-1",
+        validation_alias=AliasChoices("aws_region", "aws_default_region"),
+        description="the region that requests are signed for",
+    )
     s3_bucket_name: str = Field(
         "quickbg-uploads",
         validation_alias=AliasChoices("s3_bucket_name", "s3_bucket"),
@@ -110,6 +130,22 @@ class Settings(BaseSettings):
     )
     commercial_only: bool = Field(False, description="refuse weights whose licence is not cleared for commerce")
 
+    result_retention_seconds: int = Field(
+        7 * DAY,
+        ge=3600,
+        validation_alias=AliasChoices("result_retention_seconds", "cleanup_older_than_seconds"),
+        description="how long a result is kept after the end of its task",
+    )
+    original_retention_seconds: int = Field(
+        DAY, ge=3600, description="how long an original is kept after the end of the last task that uses it"
+    )
+
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=300,
+        description="a stopping API serves on for this long while /readyz says 503, so that a load balancer turns away",
+    )
     access_token_ttl_seconds: int = Field(1800, ge=60, description="how long a login holds")
     registration_enabled: bool = Field(True, description="strangers may register an account")
 
@@ -123,6 +159,24 @@ class Settings(BaseSettings):
             raise ValueError("SECRET_KEY must have at least 32 bytes")
         return value
 
+    @model_validator(mode="after")
+    def _fit_for_production(self) -> "Settings":
+        if self.env is Environment.PRODUCTION and (names := self._well_known_secrets()):
+            raise ValueError(f"{' and '.join(names)}: a secret that everybody knows; ENV=production needs its own")
+        return self
+
+    def _well_known_secrets(self) -> list[str]:
+        """The names of the settings whose secret stands in some example."""
+        aws, broker = self.aws_secret_access_key, self.celery_broker_url
+        secrets = {
+            "SECRET_KEY": self.secret_key.get_secret_value(),
+            "DATABASE_URL": urlsplit(self.database_url.get_secret_value()).password,
+            "REDIS_URL": urlsplit(self.redis_url.get_secret_value()).password,
+            "CELERY_BROKER_URL": urlsplit(broker.get_secret_value()).password if broker else None,
+            "AWS_SECRET_ACCESS_KEY": aws.get_secret_value() if aws else None,
+        }
+        return [name for name, secret in secrets.items() if secret is not None and _is_well_known(secret)]
+
     @field_validator("model_path", "model_cache_dir", "log_dir")
     @classmethod
     def _from_the_project(cls, value: Path | None) -> Path | None:
@@ -132,9 +186,22 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _not_a_cluster(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "sentinel"}:
+        if _scheme(value) not in REDIS_SCHEMES:
             raise ValueError("REDIS_URL must start with redis://, rediss:// or sentinel:// (for Valkey too)")
         return value
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _scheme(value) not in REDIS_SCHEMES | AMQP_SCHEMES:
+            raise ValueError("CELERY_BROKER_URL must start with amqp://, amqps://, redis://, rediss:// or sentinel://")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_in_pairs(self) -> "Settings":
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together; one of them is not set")
+        return self
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -150,8 +217,22 @@ class Settings(BaseSettings):
         return (self.celery_broker_url or self.redis_url).get_secret_value()
 
     @property
+    def broker_is_amqp(self) -> bool:
+        return urlsplit(self.broker_url).scheme in AMQP_SCHEMES
+
+    @property
     def timing(self) -> Timing:
         return Timing.from_timeout(self.task_timeout_seconds)
+
+
+def _scheme(url: SecretStr) -> str:
+    return urlsplit(url.get_secret_value()).scheme
+
+
+def _is_well_known(secret: str) -> bool:
+    """Whether a secret comes from an example or is one character over and over."""
+    plain = secret.lower()
+    return len(set(plain)) < 3 or plain in WELL_KNOWN or any(part in plain for part in EXAMPLE_PARTS)
 
 
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
@@ -171,5 +252,8 @@ def load_settings() -> Settings:
 
 def settings_sentence(error: ValidationError) -> str:
     """What is wrong with the settings, by the names that people write."""
-    wrong = (f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+    wrong = (
+        ": ".join([*(str(name).upper() for name in e["loc"]), e["msg"].removeprefix("Value error, ")])
+        for e in error.errors(include_input=False)
+    )
     return "These settings make no sense: " + "; ".join(wrong)

@@ -64,9 +64,13 @@ class ServiceUnavailable(AppError):
 
 
 class StorageUnavailable(ServiceUnavailable):
-    """The object store did not answer, or answered with an error of its own."""
+    """The object store did not answer, or answered with an error of its own; `reason` says why, where it is known."""
 
     code = "storage_unavailable"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ObjectNotFound(AppError):

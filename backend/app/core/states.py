@@ -16,6 +16,7 @@ class TaskStatus(StrEnum):
 class UploadStatus(StrEnum):
     PENDING = "pending"  # the intent is recorded, the object may or may not be there
     STORED = "stored"
+    EXPIRED = "expired"  # past its time: the object is deleted, or about to be
 
 
 class Stage(StrEnum):

@@ -30,19 +30,16 @@ def forget_stale(session: Session, *, timing: Timing) -> None:
     )
 
 
-def online(session: Session, kind: str, *, timing: Timing) -> int:
-    """How many processes of the kind have beaten lately."""
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(WorkerHeartbeat)
-            .where(
-                WorkerHeartbeat.kind == kind,
-                WorkerHeartbeat.beat_at > func.now() - seconds(timing.stale_after),
-            )
-        )
-        or 0
+def online(session: Session, kind: str, *, timing: Timing, host: str | None = None) -> int:
+    """How many processes of the kind have beaten lately: everywhere, or on one host."""
+    query = (
+        select(func.count())
+        .select_from(WorkerHeartbeat)
+        .where(WorkerHeartbeat.kind == kind, WorkerHeartbeat.beat_at > func.now() - seconds(timing.stale_after))
     )
+    if host is not None:
+        query = query.where(WorkerHeartbeat.id.startswith(f"{host}:", autoescape=True))
+    return session.scalar(query) or 0
 
 
 def age(session: Session, kind: str) -> float | None:

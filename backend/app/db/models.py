@@ -69,11 +69,14 @@ class Upload(Base):
     height: Mapped[int]
     sha256: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    purged_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when the object is known to be gone
 
     __table_args__ = (
         CheckConstraint(one_of("status", UploadStatus), name="status"),
         CheckConstraint("size_bytes > 0 AND width > 0 AND height > 0", name="measures"),
         Index("ix_uploads_pending", "created_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_uploads_stored", "created_at", postgresql_where=text("status = 'stored'")),
+        Index("ix_uploads_unpurged", "id", postgresql_where=text("status = 'expired' AND purged_at IS NULL")),
         Index("ix_uploads_user_id", "user_id"),
     )
 
@@ -117,6 +120,7 @@ class Task(Base):
     result_height: Mapped[int | None]
     confidence: Mapped[float | None]
     processing_seconds: Mapped[float | None]
+    purged_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when its objects are known to be gone
     error_code: Mapped[str | None] = mapped_column(Text)
     error_message: Mapped[str | None] = mapped_column(Text)
 
@@ -143,7 +147,11 @@ class Task(Base):
         ),
         Index("ix_tasks_lease", "lease_until", postgresql_where=text("status = 'processing'")),
         Index("ix_tasks_user", "user_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_tasks_finished", "finished_at", postgresql_where=text(one_of("status", TERMINAL))),
+        Index(
+            "ix_tasks_unpurged",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL"),
+        ),
         Index("ix_tasks_upload_id", "upload_id"),
         Index("ix_tasks_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
     )

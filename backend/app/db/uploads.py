@@ -9,8 +9,11 @@ from app.core.states import UploadStatus
 from app.db.models import Upload
 
 
-def mark_stored(session: Session, upload_id: UUID) -> None:
-    session.execute(update(Upload).where(Upload.id == upload_id).values(status=UploadStatus.STORED))
+def mark_stored(session: Session, upload_id: UUID) -> bool:
+    """False: it took so long that it was given up, and its object with it."""
+    pending = (Upload.id == upload_id) & (Upload.status == UploadStatus.PENDING)
+    stored = update(Upload).where(pending).values(status=UploadStatus.STORED).returning(Upload.id)
+    return session.scalar(stored) is not None
 
 
 def forget(session: Session, upload_id: UUID) -> None:

@@ -4,31 +4,35 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from typing import IO, Any
 
-from app.embedded import locks, ports, seaweedfs
-from app.embedded.layout import PROJECT_ROOT, EmbeddedError, Layout
-from app.embedded.programs import APPLICATION, SERVICES
+from app.embedded import locks, ports, seaweedfs, upgrade
+from app.embedded.given import external, given, variable_of
+from app.embedded.layout import EmbeddedError, Layout
+from app.embedded.programs import APPLICATION, PROGRAMS, STORES, Program
+from app.embedded.provisioning import is_provisioned, provision
 from app.embedded.service import Service
-from app.embedded.stack import services, settings_environment
+from app.embedded.stack import service, services
 from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create, with_usable_ports
 from app.embedded.supervisor import Supervisor, spawn
 
 Step = Callable[[str], None]
 """Told what begins now, in a few words."""
 
-_POLL = 0.1
+_POLL = 0.2
 _START_SECONDS = 60.0
 _RECOVERY_SECONDS = 900.0  # for one that runs but is not ready: Postgres may be recovering from a crash
 _STOP_SECONDS = 120.0
-_EARLIER_SECONDS = 20.0  # what a killed run leaves dies within seconds
+_EARLIER_SECONDS = 5.0  # what a killed run leaves dies within seconds
+_HEALTH_AGE = 2  # seconds that an answer of /health may be old
+_NEEDED = ("database", "s3", "workers", "sweeper")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Stack:
             EmbeddedError: it does not end.
         """
         _wait(self._has_ended, "The supervisor does not stop", _STOP_SECONDS)
-        _wait_for_earlier_run(self.layout)
+        end_earlier_run(self.layout)
         seaweedfs.remove_sockets(self.state)
 
     def _has_ended(self) -> bool:
@@ -92,11 +96,15 @@ def stop(layout: Layout) -> bool:
 
 
 @contextmanager
-def starting(layout: Layout) -> Iterator[None]:
-    """Held while somebody starts this data folder, so that two never do at once."""
+def starting(layout: Layout, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Held while somebody starts this data folder, so that two never do at once; `on_wait` is told of a wait."""
     layout.make()
     with (layout.run / "start.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -132,41 +140,101 @@ def start(layout: Layout, *, port: int | None, on_step: Step, temporary: bool = 
     Raises:
         EmbeddedError: one sentence on what does not start.
     """
-    state = load_or_create(layout)
-    _wait(lambda: not Supervisor(state).is_there(), "The run before this one does not end", _STOP_SECONDS)
-    _wait_for_earlier_run(layout)
-    seaweedfs.remove_sockets(state)
-    state = with_usable_ports(layout, state.with_port("api", _api_port(port)))
-    on_step("Preparing the data folder")
+    state = _cleared(layout, on_step)
+    state = replace(state.with_port("api", _api_port(port)), external=external(given()))
+    state = with_usable_ports(layout, state)
     embedded = services(layout, state)
-    for service in embedded:
-        service.prepare()
-    stack = Stack(layout, state, spawn(layout, state, temporary=temporary, detach=detach))
-    try:
+    with _begun(layout, state, embedded, temporary=temporary, detach=detach) as stack:
         _bring_up(stack, embedded, on_step)
-    except BaseException:
-        stack.stop()
-        raise
     return stack
 
 
+def start_stores(layout: Layout, *, on_step: Step) -> Stack:
+    """Start only what keeps the data, for one command. The caller holds `starting(layout)` until it is stopped.
+
+    Raises:
+        EmbeddedError: one sentence on what does not start.
+    """
+    state = with_usable_ports(layout, _cleared(layout, on_step))
+    stores = tuple(each for each in services(layout, state) if each.name in STORES)
+    with _begun(layout, state, stores, temporary=True, detach=False) as stack:
+        on_step("Starting the database and the object store")
+        _launch(stack, [each.name for each in stores])
+        _wait_until_ready(stack, stores)
+    return stack
+
+
+def _cleared(layout: Layout, on_step: Step) -> State:
+    """The state of a data folder that nothing runs on any more."""
+    state = load_or_create(layout)
+    _wait(lambda: not Supervisor(state).is_there(), "The run before this one does not end", _STOP_SECONDS)
+    on_step(upgrade.announcement(layout) or "Preparing the data folder")
+    end_earlier_run(layout)
+    seaweedfs.remove_sockets(state)
+    return state
+
+
+@contextmanager
+def _begun(
+    layout: Layout, state: State, embedded: Iterable[Service], *, temporary: bool, detach: bool
+) -> Iterator[Stack]:
+    """A supervisor that runs nothing yet; stopped when the block does not succeed."""
+    for each in embedded:
+        each.prepare()
+    stack = Stack(layout, state, spawn(layout, state, temporary=temporary, detach=detach))
+    try:
+        _wait_until_up(stack, "supervisord", stack.supervisor.is_running)
+        yield stack
+    except BaseException:
+        stack.stop()
+        raise
+
+
 def _bring_up(stack: Stack, embedded: tuple[Service, ...], on_step: Step) -> None:
-    on_step("Starting Postgres, Valkey and SeaweedFS")
-    _wait_until_up(stack, "supervisord", stack.supervisor.is_running)
-    for service in embedded:
-        stack.supervisor.start(service.name)
-    for service in embedded:
-        _wait_until_up(stack, service.name, service.reachable)
-    on_step("Bringing the database up to date")
-    _provision(stack)
-    on_step("Starting the worker and the API")
-    for name in APPLICATION:
-        stack.supervisor.start(name)
-    for service in embedded:
-        _wait_until_up(stack, service.name, service.ready)
-        service.configure()
+    names = [each.name for each in embedded]
+    if is_provisioned(stack.layout, stack.state):
+        # Nothing to wait for: each part waits for the others by itself.
+        on_step("Starting everything")
+        _launch(stack, [*names, *APPLICATION])
+    else:
+        on_step("Starting the services")
+        _launch(stack, names)
+        for each in embedded:
+            _wait_until_up(stack, each.name, each.reachable)
+        on_step("Bringing the database up to date")
+        provision(stack.layout, stack.state)
+        on_step("Starting the worker and the API")
+        _launch(stack, APPLICATION)
+    _wait_until_ready(stack, embedded)
     _wait_until_up(stack, "api", lambda: _answers(stack.state.api_port, "/readyz"))
-    _wait_until_up(stack, "worker", lambda: _is_healthy(stack))
+    _wait_until_up(stack, "worker", lambda: _works(stack))
+
+
+def _wait_until_ready(stack: Stack, embedded: Iterable[Service]) -> None:
+    for each in embedded:
+        _wait_until_up(stack, each.name, each.ready)
+        each.configure()
+
+
+def _launch(stack: Stack, names: Iterable[str]) -> None:
+    for name in names:
+        stack.supervisor.start(name)
+
+
+def restart(stack: Stack, name: str) -> None:
+    """Stop one program in its own way, start it again, and return when it does its work.
+
+    Raises:
+        EmbeddedError: it does not come back.
+    """
+    if name in stack.state.external:
+        raise EmbeddedError(f"{variable_of(name)} is set: that server is your own, and is not restarted from here.")
+    stack.supervisor.stop(name)
+    stack.supervisor.start(name)
+    if name in APPLICATION:
+        _wait_until_up(stack, name, lambda: stack.supervisor.uptime(name) > _HEALTH_AGE and _works(stack))
+        return
+    _wait_until_ready(stack, [service(stack.layout, stack.state, name)])
 
 
 def _wait_until_up(stack: Stack, name: str, is_up: Callable[[], bool]) -> None:
@@ -185,27 +253,10 @@ def _wait_until_up(stack: Stack, name: str, is_up: Callable[[], bool]) -> None:
     _wait(check, complaint, _RECOVERY_SECONDS)
 
 
-def _provision(stack: Stack) -> None:
-    """In a process of its own: its imports take a second that no other command should pay."""
-    log = stack.layout.logs / "provision.log"
-    with log.open("w") as file:
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "app.embedded.provision", stack.state.local_user],
-            env=os.environ | settings_environment(stack.layout, stack.state),
-            cwd=PROJECT_ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            check=False,
-        )
-    if done.returncode:
-        said = log.read_text(errors="replace").strip().splitlines() or ["no reason given"]
-        raise EmbeddedError(f"The database could not be brought up to date: {said[-1]} (more in {log})")
-
-
-def _is_healthy(stack: Stack) -> bool:
+def _works(stack: Stack) -> bool:
+    """Pictures are taken in and done. What else is not well, `status` tells."""
     health = stack.health()
-    return health is not None and health.get("status") == "healthy"
+    return health is not None and all(health["checks"].get(name) == "ok" for name in _NEEDED)
 
 
 def require_free(port: int) -> None:
@@ -221,11 +272,34 @@ def _api_port(wanted: int | None) -> int:
     return next(port for port in range(DEFAULT_API_PORT, 2**16) if ports.is_free(port))
 
 
-def _wait_for_earlier_run(layout: Layout) -> None:
-    """Until every service process is gone: one that was killed hard takes its children along within seconds."""
-    for name in SERVICES:
-        complaint = f"{name} of an earlier run still lives, on {layout.data}"
-        _wait(lambda name=name: not locks.is_held(layout, name), complaint, _EARLIER_SECONDS)  # type: ignore[misc]
+def end_earlier_run(layout: Layout) -> None:
+    """Return when no process of an earlier run lives, the application's first.
+
+    One that was killed hard takes its children along within seconds; where the system cannot do that, they are stopped.
+    """
+    for each in reversed(PROGRAMS):
+        complaint = f"{each.title} of an earlier run still lives, on {layout.data}"
+        _wait(_Ending(layout, each).is_over, complaint, _EARLIER_SECONDS + each.stop_wait + _EARLIER_SECONDS)
+
+
+class _Ending:
+    """Watches a process of an earlier run end: by itself, then as it is stopped, then killed."""
+
+    def __init__(self, layout: Layout, program: Program) -> None:
+        self._layout, self._program = layout, program
+        signals = (program.stop_signal, signal.SIGKILL)
+        begun = time.monotonic() + _EARLIER_SECONDS
+        self._plan = list(zip((begun, begun + program.stop_wait), signals, strict=True))
+
+    def is_over(self) -> bool:
+        if not locks.is_held(self._layout, self._program.name):
+            return True
+        if self._plan and time.monotonic() > self._plan[0][0]:
+            _, number = self._plan.pop(0)
+            for process in locks.holders(self._layout, self._program.name):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+        return False
 
 
 def _wait(condition: Callable[[], bool], complaint: str, seconds: float) -> None:

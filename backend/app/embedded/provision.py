@@ -4,8 +4,10 @@ import sys
 from uuid import UUID
 
 from alembic import command
+from sqlalchemy.exc import OperationalError
 
 from app.core.config import load_settings
+from app.core.errors import AppError
 from app.db.base import make_engine, make_sessions
 from app.db.migrations import alembic_config
 from app.services.provisioning import provision
@@ -24,4 +26,9 @@ def main(local_user_id: UUID) -> None:
 
 
 if __name__ == "__main__":
-    main(UUID(sys.argv[1]))
+    try:
+        main(UUID(sys.argv[1]))
+    except OperationalError as error:
+        sys.exit(f"quickbg: The database cannot be used: {str(error.orig).strip().splitlines()[0]}")
+    except AppError as error:
+        sys.exit(f"quickbg: {error}")

@@ -1,8 +1,8 @@
 """One embedded service, told to whoever starts it: the supervisor's launcher, or a test."""
 
 import os
-import shutil
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -37,13 +37,9 @@ def plain_environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **more}
 
 
-def dies_with_parent(with_signal: str = "TERM") -> tuple[str, ...]:
-    """A command's prefix: the kernel sends the signal when the parent dies, however it dies.
-
-    Empty where there is no `setpriv` (util-linux); there a killed parent leaves its children.
-    """
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", with_signal, "--") if setpriv else ()
+def dies_with_parent(with_signal: signal.Signals = signal.SIGTERM) -> tuple[str, ...]:
+    """A command's prefix: see `embedded.death`."""
+    return (sys.executable, "-P", "-m", "app.embedded.death", with_signal.name.removeprefix("SIG"))
 
 
 def package_folder(package: str) -> Path:

@@ -23,6 +23,7 @@ class State:
     """One data folder's memory. The secrets are hexadecimal, so no file format needs to escape them."""
 
     ports: Mapping[str, int]
+    external: tuple[str, ...] = ()  # services that the person's own stand in for, since the last start
     local_user: str = field(default_factory=lambda: str(uuid4()))
     secret_key: str = field(default_factory=_secret, repr=False)
     postgres_password: str = field(default_factory=_secret, repr=False)
@@ -53,7 +54,7 @@ def load(layout: Layout) -> State | None:
     """
     try:
         members = json.loads(layout.state.read_text(encoding="utf-8"))
-        return State(**{**members, "s3_jwt_keys": tuple(members["s3_jwt_keys"])})
+        return State(**{**members, **{name: tuple(members.get(name, ())) for name in ("s3_jwt_keys", "external")}})
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -66,11 +67,13 @@ def load_or_create(layout: Layout) -> State:
     """The recorded state, or a new one, on disk when this returns.
 
     Raises:
-        EmbeddedError: the state is damaged, or gone from a folder that has data.
+        EmbeddedError: the state is damaged, or gone from a folder that has data, or not back in it yet.
     """
     state = load(layout)
     if state is not None:
         return state
+    if layout.restoring.exists():
+        raise EmbeddedError(f"The restore into {layout.data} was cut off: repeat it.")
     if layout.postgres.exists():
         raise EmbeddedError(f"{layout.state} is missing, and with it the keys to the data: put it back.")
     chosen: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """The supervisor (supervisord): its configuration, and a client for its XML-RPC interface."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -14,12 +15,13 @@ from xml.parsers.expat import ExpatError
 
 from app.embedded.layout import EmbeddedError, Layout, write_private
 from app.embedded.ports import HOST
-from app.embedded.programs import PROGRAMS, Program
+from app.embedded.programs import Program, programs
 from app.embedded.service import dies_with_parent
 from app.embedded.state import State
 
 _USER = "quickbg"
 _LASTING, _TEMPORARY = "quickbg", "quickbg-temporary"
+_STOP_SECONDS = 60.0  # longer than any program is given to stop
 
 # No path stands in this file, where a %, a " ;" or a " #" would mean something: it works in the folder of the logs,
 # and the one command comes out of the environment.
@@ -82,7 +84,7 @@ def config_text(state: State, *, temporary: bool) -> str:
         username=_USER,
         password=state.supervisor_password,
     )
-    return head + "".join(_program_text(program) for program in PROGRAMS)
+    return head + "".join(_program_text(program) for program in programs(state))
 
 
 def _program_text(program: Program) -> str:
@@ -116,9 +118,13 @@ def spawn(layout: Layout, state: State, *, temporary: bool, detach: bool) -> sub
 class _Transport(xmlrpc.client.Transport):
     """With a time limit, for whoever else may listen on our port."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
     def make_connection(self, host: tuple[str, dict[str, str]] | str) -> HTTPConnection:
         connection = super().make_connection(host)
-        connection.timeout = 10
+        connection.timeout = self._seconds
         return connection
 
 
@@ -126,6 +132,7 @@ class Supervisor:
     """Talks to the supervisord of one data folder."""
 
     def __init__(self, state: State) -> None:
+        self._names = [program.name for program in programs(state)]
         port = state.ports["supervisor"]
         self._url = f"http://{_USER}:{state.supervisor_password}@{HOST}:{port}/RPC2"
 
@@ -154,6 +161,11 @@ class Supervisor:
         with self._rpc() as rpc:
             rpc.startProcess(name, False)
 
+    def stop(self, name: str) -> None:
+        """Stop one program; returns when it has ended, or did not run."""
+        with self._rpc(_STOP_SECONDS) as rpc, contextlib.suppress(xmlrpc.client.Fault):
+            rpc.stopProcess(name, True)
+
     def shutdown(self) -> None:
         """Ask it to stop everything and end; returns at once."""
         with self._rpc() as rpc:
@@ -163,7 +175,7 @@ class Supervisor:
         """Every program, in the order they start."""
         with self._rpc() as rpc:
             found = {entry["name"]: entry for entry in rpc.getAllProcessInfo()}
-        return [_info(found[program.name]) for program in PROGRAMS]
+        return [_info(found[name]) for name in self._names]
 
     def is_complete(self) -> bool:
         """Whether everything has been started; a start that was killed half-way leaves some out."""
@@ -174,10 +186,10 @@ class Supervisor:
         return sum(process.uptime for process in self.processes() if process.name == name)
 
     @contextmanager
-    def _rpc(self) -> Iterator[Any]:
+    def _rpc(self, seconds: float = 10) -> Iterator[Any]:
         """Its own namespace of methods; whatever goes wrong on the way is one error of ours."""
         try:
-            with xmlrpc.client.ServerProxy(self._url, transport=_Transport()) as proxy:
+            with xmlrpc.client.ServerProxy(self._url, transport=_Transport(seconds)) as proxy:
                 yield proxy.supervisor
         except (OSError, HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise EmbeddedError(f"The supervisor does not answer ({type(error).__name__}).") from error

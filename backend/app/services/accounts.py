@@ -1,6 +1,7 @@
 """Accounts: register, log in, and tell who a token belongs to."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
@@ -19,6 +20,14 @@ from app.db.base import Sessions
 from app.db.models import User
 
 MIN_PASSWORD = 8
+MAX_EMAIL = 254
+ADMIN = "admin"
+
+
+class Promotion(StrEnum):
+    CREATED = "created"
+    PROMOTED = "promoted"
+    NONE = "none"  # it was an administrator before
 
 
 @dataclass(frozen=True)
@@ -31,18 +40,38 @@ class Accounts:
     def register(self, email: str, password: str) -> User:
         if not self.settings.registration_enabled:
             raise Forbidden("Registration is switched off on this server.", code="registration_disabled")
-        if not _is_text(password):
-            raise InvalidRequest("The password has characters that are none.", code="weak_password")
-        if len(password) < MIN_PASSWORD:
-            raise InvalidRequest(f"The password is too short (min {MIN_PASSWORD} characters).", code="weak_password")
-        if len(password.encode()) > MAX_PASSWORD_BYTES:
-            raise InvalidRequest(f"The password is too long (max {MAX_PASSWORD_BYTES} bytes).", code="weak_password")
-        hashed = hash_password(password)
+        hashed = _hashed(password)
         with self.sessions.begin() as session:
             user = users.create(session, uuid4(), email.lower(), password_hash=hashed)
         if user is None:
             raise Conflict("There is an account with this address already.", code="email_taken")
         return user
+
+    def exists(self, email: str) -> bool:
+        with self.sessions.begin() as session:
+            return users.by_email(session, _as_registered(email)) is not None
+
+    def make_admin(self, email: str, password: str | None) -> Promotion:
+        """Make an administrator, or make one of an existing account, whose password is changed if one is given.
+
+        A new password ends every login there is. Raises `InvalidRequest` for an address or a password that
+        registration would refuse, too, and for a new account without a password.
+        """
+        hashed = None if password is None else _hashed(password)
+        address = _as_registered(email)
+        with self.sessions.begin() as session:
+            user = users.by_email(session, address)
+            if user is None:
+                if hashed is None:
+                    raise InvalidRequest("A new account needs a password.", code="weak_password")
+                if users.create(session, uuid4(), _valid(email), password_hash=hashed, role=ADMIN) is None:
+                    raise Conflict("The account has been made by somebody else at this moment; try again.")
+                return Promotion.CREATED
+            before, user.role = user.role, ADMIN
+            if hashed is not None:
+                user.password_hash = hashed
+                user.token_version += 1
+        return Promotion.NONE if before == ADMIN else Promotion.PROMOTED
 
     def log_in(self, email: str, password: str) -> str:
         """An access token. Unknown address, wrong password and disabled account look the same, also in time."""
@@ -79,9 +108,31 @@ def _is_text(value: str) -> bool:
     return "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
+def _hashed(password: str) -> str:
+    """Raises `InvalidRequest` for a password that nobody should have."""
+    if not _is_text(password):
+        raise InvalidRequest("The password has characters that are none.", code="weak_password")
+    if len(password) < MIN_PASSWORD:
+        raise InvalidRequest(f"The password is too short (min {MIN_PASSWORD} characters).", code="weak_password")
+    if len(password.encode()) > MAX_PASSWORD_BYTES:
+        raise InvalidRequest(f"The password is too long (max {MAX_PASSWORD_BYTES} bytes).", code="weak_password")
+    return hash_password(password)
+
+
+def _valid(email: str) -> str:
+    """The address in the form that accounts are kept in. Raises `InvalidRequest` for what is none."""
+    try:
+        address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
+        raise InvalidRequest(f"This is no e-mail address: {error}") from error
+    if len(address) > MAX_EMAIL:
+        raise InvalidRequest(f"The e-mail address is too long (max {MAX_EMAIL} characters).")
+    return address
+
+
 def _as_registered(email: str) -> str:
     """The address in the form that registration keeps it in."""
     try:
-        return validate_email(email.strip(), check_deliverability=False).normalized.lower()
-    except EmailNotValidError:
+        return _valid(email)
+    except InvalidRequest:
         return email.strip().lower()

@@ -10,18 +10,19 @@ from typing import Any, Literal
 
 from sqlalchemy import text
 
+from app.core.errors import StorageUnavailable
 from app.core.logging import get_logger
 from app.core.timing import Timing
 from app.db import heartbeats, tasks
 from app.db.base import Sessions
-from app.db.migrations import current_revision
+from app.db.migrations import Schema, current_revision
 
 Check = Literal["ok", "error", "timeout", "skipped"]
 Status = Literal["healthy", "degraded", "unhealthy"]
 Details = dict[str, Any]
 
 DEADLINE = 1.5  # seconds for the whole matrix
-FRESH = 2.0  # seconds that one matrix is good for: the route is open to strangers
+FRESH = 2.0  # seconds that one matrix is good for: the route is open to strangers. What is amiss may end sooner.
 NEEDED = ("database", "s3")  # without these nothing can be taken in
 
 log = get_logger(__name__)
@@ -44,22 +45,27 @@ class Matrix:
 
 @dataclass
 class Health:
-    """Asks every part. `ping_redis` and `check_store` raise when theirs does not answer."""
+    """Asks every part. `ping_redis`, `check_store` and `check_broker` raise when theirs does not answer.
+
+    There is no `check_broker` where the broker is the same Redis.
+    """
 
     sessions: Sessions
     timing: Timing
     ping_redis: Callable[[], object]
     check_store: Callable[[], object]
-    head: str | None
+    schema: Schema
+    check_broker: Callable[[], object] | None = None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "health"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _last: tuple[float, Matrix] | None = None
+    _last: tuple[float, Matrix] | None = None  # good until then
 
     def matrix(self) -> Matrix:
         """The present state, at most `FRESH` seconds old, in at most `DEADLINE` seconds."""
         with self._lock:
-            if self._last is None or time.monotonic() - self._last[0] > FRESH:
-                self._last = time.monotonic(), self._ask()
+            if self._last is None or time.monotonic() > self._last[0]:
+                found = self._ask()
+                self._last = time.monotonic() + (FRESH if found.status == "healthy" else FRESH / 4), found
             return self._last[1]
 
     def ready(self) -> bool:
@@ -81,6 +87,8 @@ class Health:
             "workers": self._workers,
             "sweeper": self._sweeper,
         }
+        if (check_broker := self.check_broker) is not None:
+            probes["broker"] = lambda: self._timed(check_broker)
         until = time.monotonic() + DEADLINE
         futures = {name: self._pool.submit(probe) for name, probe in probes.items()}
         answers = {name: _answer(name, future, until) for name, future in futures.items()}
@@ -134,7 +142,7 @@ class Health:
 
     def _migrated(self) -> bool:
         with self.sessions.begin() as session:
-            return current_revision(session) == self.head
+            return self.schema.fits(current_revision(session))
 
 
 def _answer(name: str, future: Future[Details], until: float) -> tuple[Check, Details]:
@@ -145,8 +153,9 @@ def _answer(name: str, future: Future[Details], until: float) -> tuple[Check, De
     except NoneOnline as none:
         return "error", none.details
     except Exception as error:
-        log.warning("health_check_failed", check=name, error=type(error).__name__)
-        return "error", {}
+        reason = error.reason if isinstance(error, StorageUnavailable) else None
+        log.warning("health_check_failed", check=name, error=type(error).__name__, reason=reason)
+        return "error", {"reason": reason} if reason else {}
 
 
 def _status(checks: dict[str, Check]) -> Status:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
-from app.core.errors import AppError, RejectedImage
+from app.core.errors import AppError, RejectedImage, ServiceUnavailable
 from app.core.logging import get_logger
 from app.core.options import Operation, RemovalOptions
 from app.db import uploads
@@ -78,7 +78,8 @@ class Submissions:
             self._take_back(upload_id, key)
             raise
         with self.sessions.begin() as session:
-            uploads.mark_stored(session, upload_id)
+            if not uploads.mark_stored(session, upload_id):
+                raise ServiceUnavailable("The upload took too long and was given up; send it again.")
             session.add(self._task(task_id, upload_id, user_id, options, request_id))
         self.bell.ring(task_id, QUEUE)
         return Submission(upload_id, task_id)

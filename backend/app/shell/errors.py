@@ -13,3 +13,9 @@ class FileProblem(AppError):
     """One picture could not be done; the others are not concerned."""
 
     code = "file"
+
+
+class SettingsProblem(AppError):
+    """`.env` or the environment holds a setting that makes no sense, or lacks one that is needed."""
+
+    code = "settings"

@@ -1,18 +1,24 @@
 """A running service for a command: brought up to stay, or borrowed for as long as the command works."""
 
-import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+from app.core.config import MIB, Environment, Settings
 from app.embedded import ports
 from app.embedded.control import Stack, alone, find, require_free, start, starting, together
-from app.embedded.layout import PROJECT_ROOT, Layout
-from app.embedded.stack import shadowed
-from app.embedded.state import DEFAULT_API_PORT, load_or_create
+from app.embedded.given import SECRET, external, given, variable_of
+from app.embedded.layout import EmbeddedError, Layout
+from app.embedded.programs import SERVICES, program
+from app.embedded.state import DEFAULT_API_PORT, State, load_or_create
 from app.services.about import require_licence
 from app.shell.display import Steps, say
+from app.shell.errors import SettingsProblem
 from app.shell.weights import ensure, settings_of
+
+MIN_FREE = 256 * MIB  # a few pictures, and what Postgres writes ahead
 
 
 def bring_up(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, float | None]:
@@ -22,8 +28,8 @@ def bring_up(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, 
         AppError: it does not start, in one sentence.
     """
     while True:
-        with starting(layout):
-            stack = _find_whole(layout)
+        with starting(layout, _say_waiting):
+            stack = find_whole(layout)
             if stack is None:
                 return _start(layout, port=port, detach=detach)
             if not stack.supervisor.is_temporary():
@@ -33,7 +39,11 @@ def bring_up(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, 
             pass
 
 
-def _find_whole(layout: Layout) -> Stack | None:
+def _say_waiting() -> None:
+    say("Another command starts this data folder, or saves it: waiting for it ...")
+
+
+def find_whole(layout: Layout) -> Stack | None:
     """The running service; the remains of a start that was killed half-way are stopped."""
     stack = find(layout)
     if stack is None or stack.supervisor.is_complete():
@@ -45,9 +55,8 @@ def _find_whole(layout: Layout) -> Stack | None:
 def _start(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, float]:
     if port is not None:
         require_free(port)  # said before a long download, not after it
-    _tell_what_is_not_used()
     begun = time.monotonic()
-    _ensure_weights(layout)
+    _make_sure(layout)
     with Steps() as steps:
         stack = start(layout, port=port, on_step=steps, detach=detach)
     if port is None and stack.state.api_port != DEFAULT_API_PORT:
@@ -64,8 +73,8 @@ def borrowed(layout: Layout) -> Iterator[Stack]:
     """
     layout.make()
     with together(layout) as everybody_else_is_done:
-        with starting(layout):
-            found = _find_whole(layout)
+        with starting(layout, _say_waiting):
+            found = find_whole(layout)
             stack = found or _start_temporarily(layout)
         try:
             yield stack
@@ -78,20 +87,45 @@ def borrowed(layout: Layout) -> Iterator[Stack]:
 
 
 def _start_temporarily(layout: Layout) -> Stack:
-    _ensure_weights(layout)
+    _make_sure(layout)
     with Steps() as steps:
         return start(layout, port=ports.choose(()), on_step=steps, temporary=True)
 
 
-def _ensure_weights(layout: Layout) -> None:
-    settings = settings_of(layout, load_or_create(layout))
+def _make_sure(layout: Layout) -> None:
+    """Of all that can be known before anything starts; and say whose services will be used."""
+    before = load_or_create(layout)
+    own = external(given())
+    _tell(before, own)
+    settings = settings_of(layout, replace(before, external=own))
+    _require_own_services(settings, own)
+    _require_space(layout)
     require_licence(settings)
     ensure(settings.model_cache_dir, settings.model_path)
 
 
-def _tell_what_is_not_used() -> None:
-    """Somebody who has named a database must learn that his data will lie in another."""
-    file = PROJECT_ROOT / ".env"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    for name in shadowed([*os.environ, *(line.partition("=")[0].strip() for line in lines)]):
-        say(f"Note: your {name} is not used: this starts services of its own.")
+def _tell(before: State, own: Sequence[str]) -> None:
+    """Nobody may take one database for another: neither his own for ours, nor ours for his own."""
+    for name in (*SERVICES, SECRET):
+        variable = variable_of(name)
+        if name in own and name in SERVICES:
+            say(f"{variable} is set: your own server is used, and no {program(name).title} is started here.")
+        elif name in before.external:
+            say(f"Note: {variable} was set at the last start and is not now. What was kept there is not seen here.")
+
+
+def _require_own_services(settings: Settings, own: Sequence[str]) -> None:
+    missing = [variable_of(name) for name in (*SERVICES, SECRET) if name not in own]
+    if settings.env is Environment.PRODUCTION and missing:
+        raise SettingsProblem(
+            f"ENV=production needs services and secrets of your own: set {', '.join(missing)}."
+            " The embedded ones are for a single machine."
+        )
+
+
+def _require_space(layout: Layout) -> None:
+    free = shutil.disk_usage(layout.data).free
+    if free < MIN_FREE:
+        raise EmbeddedError(
+            f"The disk of {layout.data} is full: {free // MIB} MB are free, and {MIN_FREE // MIB} MB are needed."
+        )

@@ -16,12 +16,7 @@ from app.embedded.state import State
 from app.imaging.errors import ModelUnavailable
 from app.imaging.weights import FILE_NAME, ensure_weights
 from app.shell.display import fetching
-
-
-class SettingsProblem(AppError):
-    """`.env` or the environment holds a setting that makes no sense."""
-
-    code = "settings"
+from app.shell.errors import SettingsProblem
 
 
 def settings_of(layout: Layout, state: State) -> Settings:

@@ -1,8 +1,18 @@
 """What we need of an object store, and the keys that we use in it."""
 
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
 from uuid import UUID
+
+
+class Bucket(StrEnum):
+    """What is known of the bucket."""
+
+    MADE = "made"  # just now
+    THERE = "there"
+    HIDDEN = "hidden"  # our keys hold, but may not look: it is taken to be there
+    MISSING = "missing"
 
 
 class ObjectStore(Protocol):
@@ -26,7 +36,7 @@ class ObjectStore(Protocol):
         """An address that anyone may read the object from for a limited time, as a PNG under this name."""
         ...
 
-    def prepare(self) -> None:
+    def prepare(self) -> Bucket:
         """Make the bucket, unless it is there."""
         ...
 

@@ -4,7 +4,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from app.core.errors import ObjectNotFound
-from app.storage.base import disposition
+from app.storage.base import Bucket, disposition
 
 
 class MemoryStore:
@@ -31,8 +31,9 @@ class MemoryStore:
     def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
         return f"memory://{key}?as={quote(disposition(filename, attachment=attachment))}"
 
-    def prepare(self) -> None:
+    def prepare(self) -> Bucket:
         """There is nothing to prepare."""
+        return Bucket.THERE
 
     def check(self) -> None:
         """It is always there."""

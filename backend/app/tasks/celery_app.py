@@ -22,7 +22,7 @@ def make_worker_app(settings: Settings) -> Celery:
     app = Celery("quickbg", broker=settings.broker_url)
     timing = settings.timing
     app.conf.update(
-        _common(),
+        _common(settings),
         imports=("app.tasks.worker", "app.tasks.background_removal"),
         task_acks_late=True,
         task_acks_on_failure=True,
@@ -46,29 +46,39 @@ def make_worker_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options={
-            "visibility_timeout": timing.visibility_timeout,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 15,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            "retry_on_timeout": False,
-        },
+        broker_heartbeat=30,
+        broker_transport_options=(
+            {"read_timeout": 15, "write_timeout": 15}
+            if settings.broker_is_amqp
+            else {
+                "visibility_timeout": timing.visibility_timeout,
+                "socket_connect_timeout": 5,
+                "socket_timeout": 15,
+                "socket_keepalive": True,
+                "health_check_interval": 10,
+                "retry_on_timeout": False,
+            }
+        ),
     )
     return app
 
 
 def make_publisher_app(settings: Settings) -> Celery:
-    """The side that rings: gives up within about two seconds, whatever the broker does.
+    """The side that rings: gives up within a few seconds, whatever the broker does.
 
     It must never set time limits: Celery stamps the publisher's into the message, over the worker's own.
     """
     app = Celery("quickbg", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
-        _common(),
+        _common(settings),
         broker_connection_timeout=1,
         broker_pool_acquire_timeout=1,
-        broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2, "retry_on_timeout": False},
+        broker_transport_options=(
+            # RabbitMQ takes a message without a word: only a confirmed one has arrived.
+            {"confirm_publish": True, "read_timeout": 1, "write_timeout": 1, "max_retries": 0}
+            if settings.broker_is_amqp
+            else {"socket_connect_timeout": 1, "socket_timeout": 2, "retry_on_timeout": False}
+        ),
         task_publish_retry_policy={
             "max_retries": 1,
             "interval_start": 0,
@@ -79,16 +89,25 @@ def make_publisher_app(settings: Settings) -> Celery:
     return app
 
 
-def _common() -> dict[str, Any]:
+def _common(settings: Settings) -> dict[str, Any]:
     return {
-        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        "task_queues": [_queue(name) for name in QUEUES],
         "task_default_queue": QUEUES[0],
         "task_create_missing_queues": False,
         "task_ignore_result": True,
         "result_backend": None,
         "task_serializer": "json",
         "accept_content": ["json"],
+        # Without the name, the certificate of any host would do.
+        "broker_use_ssl": {"server_hostname": None} if settings.broker_url.startswith("amqps:") else None,
     }
+
+
+def _queue(name: str) -> Queue:
+    # Named (for RabbitMQ), because a virtual host may have another default. A replicated queue would gain us nothing:
+    # the sweeper rings again for whatever a broker loses.
+    classic = {"x-queue-type": "classic"}
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=classic)
 
 
 @cache

@@ -8,6 +8,7 @@ from queue import Full, Queue
 from uuid import UUID
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import ChannelError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +20,7 @@ from app.tasks.celery_app import QUEUES, TASK, make_publisher_app
 
 BREAK = 5.0  # seconds without a try after the broker failed
 BACKLOG = 10_000
+NOT_FOUND = "404"
 
 log = get_logger(__name__)
 
@@ -33,21 +35,23 @@ class Publisher:
         self._app.send_task(TASK, args=(str(task_id),), queue=queue, task_id=str(task_id))
 
     def ready(self) -> Mapping[str, int]:
-        """The number of messages that wait in each queue."""
+        """The number of messages that wait in each queue. Also a good way to ask whether the broker is there."""
         with self._app.connection_for_write() as connection:
-            channel = connection.channel()
-            return {name: _length(channel, name) for name in QUEUES}
+            connection.ensure_connection(max_retries=0)
+            return {name: _length(connection, name) for name in QUEUES}
 
     def close(self) -> None:
         self._app.close()
 
 
-def _length(channel: object, name: str) -> int:
+def _length(connection: Connection, name: str) -> int:
     try:
-        declared = channel.queue_declare(queue=name, passive=True)  # type: ignore[attr-defined]
-    except ChannelError:
-        return 0  # in Redis an empty queue does not exist
-    return int(declared.message_count)
+        with connection.channel() as channel:  # each its own: RabbitMQ closes it when there is no such queue
+            return int(channel.queue_declare(queue=name, passive=True).message_count)
+    except ChannelError as error:
+        if str(error.reply_code) != NOT_FOUND:
+            raise
+        return 0  # in Redis an empty queue does not exist; in RabbitMQ nobody has declared it yet
 
 
 class BackgroundBell:

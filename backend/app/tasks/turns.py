@@ -1,5 +1,7 @@
 """Turns at the cores: the children of this machine run the network one after the other, each with all the threads.
 
+They also get ready one after the other: the first one is at work sooner then.
+
 Two runs side by side with all the threads each take far more than twice as long; with half of the threads each, a
 single picture takes twice as long although nobody else is there.
 """
@@ -26,23 +28,26 @@ class TakingTurns:
     """
 
     def __init__(self, engine: Engine, folder: Path, runs: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._engine = engine
-        self._files = [folder / f".inference-{number}.lock" for number in range(runs)]
+        self._folder = folder
+        self._runs = runs
         self.name = engine.name
 
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        with self._turn():
+        with turn(self._folder, "inference", self._runs):
             return self._engine.infer(blob)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        until = time.monotonic() + PATIENCE
-        with ExitStack() as stack:
-            handles = [stack.enter_context(path.open("a")) for path in self._files]
-            while not any(_lock(handle.fileno()) for handle in handles) and time.monotonic() < until:
-                time.sleep(PAUSE)
-            yield
+
+@contextmanager
+def turn(folder: Path, name: str, places: int = 1) -> Iterator[None]:
+    """Entered when one of the places is free, or when patience is over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        handles = [stack.enter_context((folder / f".{name}-{number}.lock").open("a")) for number in range(places)]
+        while not any(_lock(handle.fileno()) for handle in handles) and time.monotonic() < until:
+            time.sleep(PAUSE)
+        yield
 
 
 def _lock(file: int) -> bool:

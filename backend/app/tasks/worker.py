@@ -47,9 +47,12 @@ def _set_up_logging(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _prepare_children(**_: Any) -> None:
+def _prepare_children(options: dict[str, Any], **_: Any) -> None:
     for name in SINGLE_THREADED:
         os.environ.setdefault(name, "1")
+    # `--concurrency` is for the children to know, too: they share the cores.
+    if options.get("concurrency"):
+        os.environ["WORKER_CONCURRENCY"] = str(options["concurrency"])
 
 
 @worker_init.connect
@@ -70,9 +73,12 @@ def _build(**_: Any) -> None:
     settings = load_settings()
     try:
         # Here, so that the main process never loads the engine.
-        from app.tasks.runtime import Runtime  # noqa: PLC0415
+        from app.tasks.turns import turn  # noqa: PLC0415
 
-        _runtime = Runtime(settings, Capacity.of_this_machine(settings.worker_concurrency))
+        with turn(settings.log_dir, "start"):
+            from app.tasks.runtime import Runtime  # noqa: PLC0415
+
+            _runtime = Runtime(settings, Capacity.of_this_machine(settings.worker_concurrency))
     except Exception as error:
         # Celery would swallow the error and let this child fail every image; it exits, and another one tries.
         log.exception("worker_child_failed")

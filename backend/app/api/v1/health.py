@@ -32,6 +32,8 @@ async def livez() -> Alive:
 
 @root_router.get("/readyz", summary="Requests can be answered", responses=responses(503))
 def readyz(services: ServicesDep) -> Ready:
+    if services.drain.is_active():
+        raise ServiceUnavailable("This server is about to stop.", code="draining")
     if not services.health.ready():
         raise ServiceUnavailable(
             "The database cannot be reached, or is not migrated to this version.", code="not_ready"

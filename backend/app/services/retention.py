@@ -1,0 +1,140 @@
+"""What is past its time goes: uploads that never became one, results and originals that have been kept long enough.
+
+Rows first, objects after. A row that has let go of its objects names them until they are known to be gone, so whatever
+a run leaves, by a crash or a store that is away, the next one finds. Any number of runs may go on at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
+
+from app.core.config import Settings
+from app.core.errors import AppError
+from app.core.logging import get_logger
+from app.db import retention
+from app.db.base import Sessions
+from app.db.models import Task, Upload
+from app.storage.base import ObjectStore, result_key
+
+BATCH = 200
+PATIENCE = 3  # objects in a row that cannot be deleted: the store is away
+FIRST = UUID(int=0)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a run did, or would do."""
+
+    expired: int  # tasks that came to the end of their time
+    abandoned: int  # uploads that never became one
+    objects: int
+    bytes: int
+    left: int = 0  # rows whose objects could not be deleted; the next run finds them
+
+
+@dataclass(frozen=True)
+class _Doomed:
+    id: UUID
+    keys: Sequence[str]
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The use case with the parts that it works on."""
+
+    settings: Settings
+    sessions: Sessions
+    store: ObjectStore
+
+    def preview(self) -> Cleaned:
+        """What `clean` would do now; nothing is changed."""
+        with self.sessions.begin() as session:
+            over = retention.sum_tasks(session, self._over())
+            abandoned = retention.sum_uploads(session, retention.abandoned())
+            rest = (
+                retention.sum_uploads(session, self._spent()),
+                retention.sum_tasks(session, retention.let_go_task()),
+                retention.sum_uploads(session, retention.let_go_upload()),
+            )
+        total = sum(rest, over + abandoned)
+        return Cleaned(over.rows, abandoned.rows, total.objects, total.size_bytes)
+
+    def clean(self) -> Cleaned:
+        """Let go of everything that is past its time, and delete the objects."""
+        expired = self._all(retention.expire_tasks, self._over())
+        abandoned = self._all(retention.expire_uploads, retention.abandoned())
+        self._all(retention.expire_uploads, self._spent())
+        gone = self._purge(self._results, retention.tasks_purged) + self._purge(
+            self._originals, retention.uploads_purged
+        )
+        with self.sessions.begin() as session:
+            left = retention.sum_tasks(session, retention.let_go_task())
+            left += retention.sum_uploads(session, retention.let_go_upload())
+        return Cleaned(expired, abandoned, gone.objects, gone.size_bytes, left.rows)
+
+    def _over(self) -> ColumnElement[bool]:
+        return retention.over(self.settings.result_retention_seconds)
+
+    def _spent(self) -> ColumnElement[bool]:
+        return retention.spent(self.settings.original_retention_seconds)
+
+    def _all(self, expire: Callable[..., int], where: ColumnElement[bool]) -> int:
+        """In short transactions, so that nobody waits for the rows of thousands."""
+        total = 0
+        while True:
+            with self.sessions.begin() as session:
+                moved = expire(session, where, limit=BATCH)
+            total += moved
+            if moved < BATCH:
+                return total
+
+    def _purge(
+        self,
+        find: Callable[[UUID], Sequence[_Doomed]],
+        confirm: Callable[[Session, Sequence[UUID]], None],
+    ) -> retention.Sum:
+        """Delete the objects of what has been let go; no transaction is open meanwhile."""
+        total, after, failures = retention.Sum(0, 0, 0), FIRST, 0
+        while failures < PATIENCE and (batch := find(after)):
+            after, done = batch[-1].id, []
+            for doomed in batch:
+                try:
+                    for key in doomed.keys:
+                        self.store.delete(key)
+                except AppError as error:
+                    log.warning("object_not_deleted", row=str(doomed.id), error=str(error))
+                    failures += 1
+                    if failures == PATIENCE:
+                        break
+                    continue
+                failures = 0
+                done.append(doomed.id)
+                total += retention.Sum(1, doomed.objects, doomed.size_bytes)
+            with self.sessions.begin() as session:
+                confirm(session, done)
+        return total
+
+    def _results(self, after: UUID) -> Sequence[_Doomed]:
+        with self.sessions.begin() as session:
+            return [_result(task) for task in retention.let_go_tasks(session, after=after, limit=BATCH)]
+
+    def _originals(self, after: UUID) -> Sequence[_Doomed]:
+        with self.sessions.begin() as session:
+            return [_original(upload) for upload in retention.let_go_uploads(session, after=after, limit=BATCH)]
+
+
+def _result(task: Task) -> _Doomed:
+    # Also an attempt that lost its task may have left an object.
+    keys = [result_key(task.user_id, task.id, attempt) for attempt in range(1, task.attempt + 1)]
+    return _Doomed(task.id, keys, int(task.result_bytes is not None), task.result_bytes or 0)
+
+
+def _original(upload: Upload) -> _Doomed:
+    return _Doomed(upload.id, [upload.key], 1, upload.size_bytes)
