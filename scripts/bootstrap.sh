@@ -119,7 +119,7 @@ fi
 is_current && exit
 is_sound || make_environment
 : >"$unfinished"
-say "Installing the packages of $lock (the first time a few hundred MB, a minute or so) ..."
+say "Installing the packages of $lock (once; it may take a minute) ..."
 install_packages
 link_project
 printf '%s\n' "$wanted" >"$stamp"

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from app.embedded import control, locks
-from app.embedded.layout import Layout
+from app.embedded.layout import EmbeddedError, Layout
 from app.embedded.ports import is_free, stale_sockets
 from app.embedded.programs import Program
 from tests.embedded_services import RunningServices, start_services, wait_for
@@ -106,6 +106,12 @@ def test_a_service_dies_with_its_parent(running: RunningServices) -> None:
 
     wait_for(lambda: is_free(running.ports["valkey"]), "valkey is gone")
     running.start("valkey")
+
+
+def test_a_closed_folder_of_sockets_is_told(running: RunningServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.embedded.seaweedfs.SOCKETS", Path("/nonexistent"))
+    with pytest.raises(EmbeddedError, match="keeps its sockets in /nonexistent"):
+        running.services["seaweedfs"].prepare()
 
 
 def test_stopping_takes_the_socket_files_away(running: RunningServices) -> None:

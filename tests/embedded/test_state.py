@@ -96,7 +96,7 @@ def test_a_port_counts_as_usable_only_with_its_second_one() -> None:
 
 def test_a_port_with_somebody_elses_socket_file_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = choose(())
-    monkeypatch.setattr("app.embedded.ports._SOCKETS", tmp_path)
+    monkeypatch.setattr("app.embedded.ports.SOCKETS", tmp_path)
     assert is_usable(port)
     (tmp_path / f"seaweedfs-s3-grpc-{port + GRPC_OFFSET}.sock").touch()
     assert not is_usable(port)
@@ -104,7 +104,7 @@ def test_a_port_with_somebody_elses_socket_file_is_not_chosen(tmp_path: Path, mo
 
 def test_a_socket_file_in_use_is_not_a_stale_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = choose(())
-    monkeypatch.setattr("app.embedded.ports._SOCKETS", tmp_path)
+    monkeypatch.setattr("app.embedded.ports.SOCKETS", tmp_path)
     file = tmp_path / f"seaweedfs-master-grpc-{port + GRPC_OFFSET}.sock"
     file.touch()
     assert stale_sockets(port) == [file]

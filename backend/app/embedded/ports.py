@@ -11,7 +11,7 @@ GRPC_OFFSET = 10_000
 # Both the ports and their gRPC twins stay below the range that outgoing connections draw from (from 32768 on).
 _RANGE = range(11_000, 32_768 - GRPC_OFFSET)
 # SeaweedFS names its unix sockets so, in this very folder, whatever TMPDIR says.
-_SOCKETS = Path("/tmp")  # noqa: S108 - not our choice
+SOCKETS = Path("/tmp")  # noqa: S108 - not our choice
 
 
 def is_free(port: int) -> bool:
@@ -36,7 +36,7 @@ def stale_sockets(port: int) -> list[Path]:
     While somebody listens on the port the file is in use: another data folder may have been given the port meanwhile.
     """
     left = [each for each in (port, port + GRPC_OFFSET) if is_free(each)]
-    return [path for each in left for path in _SOCKETS.glob(f"seaweedfs-*-{each}.sock")]
+    return [path for each in left for path in SOCKETS.glob(f"seaweedfs-*-{each}.sock")]
 
 
 def collides(port: int, taken: Collection[int]) -> bool:

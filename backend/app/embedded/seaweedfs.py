@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import os
 import subprocess
 from http.client import HTTPConnection, HTTPException
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from app.embedded.layout import EmbeddedError, Layout, write_private
-from app.embedded.ports import GRPC_OFFSET, HOST, stale_sockets
+from app.embedded.ports import GRPC_OFFSET, HOST, SOCKETS, stale_sockets
 from app.embedded.service import Service, dies_with_parent, plain_environment
 from app.embedded.state import State
 
@@ -36,13 +37,19 @@ def service(layout: Layout, state: State) -> Service:
         argv=(*dies_with_parent(), str(_program()), "-logtostderr=true", *_options(layout, config, state)),
         cwd=layout.s3,
         env=_environment(layout, state),
-        prepare=lambda: write_private(config, _identities(state)),
+        prepare=lambda: _prepare(config, state),
         reachable=lambda: _get(state.ports["s3"], "/healthz") is not None,
         ready=lambda: _is_ready(state),
         configure=lambda: _sync_every_object(layout, state),
         cleanup=lambda: remove_sockets(state),
         stop_wait=30,
     )
+
+
+def _prepare(config: Path, state: State) -> None:
+    if not os.access(SOCKETS, os.W_OK | os.X_OK):
+        raise EmbeddedError(f"SeaweedFS keeps its sockets in {SOCKETS}, which cannot be written: chmod 1777 {SOCKETS}")
+    write_private(config, _identities(state))
 
 
 def remove_sockets(state: State) -> None:

@@ -87,6 +87,8 @@ def _system(_: Layout) -> Findings:
     files, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < _FEW_FILES:
         yield Finding("note", f"Only {files} files may be open at a time.", f"ulimit -n {_FEW_FILES}")
+    if not os.access(ports.SOCKETS, os.W_OK | os.X_OK):
+        yield Finding("fault", f"{ports.SOCKETS} cannot be written: SeaweedFS needs it.", f"chmod 1777 {ports.SOCKETS}")
     try:
         with tempfile.TemporaryFile():
             pass
