@@ -38,7 +38,8 @@ COPY LICENSE alembic.ini ./
 COPY alembic ./alembic
 COPY scripts/init_storage.py scripts/create-admin.py scripts/run_cleanup.py scripts/smoke.py ./scripts/
 COPY backend/app ./backend/app
-RUN /opt/venv/bin/python -m compileall -q backend alembic
+# Whatever the umask of the checkout was.
+RUN chmod -R a+rX /app && /opt/venv/bin/python -m compileall -q backend alembic
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app/backend \
     PYTHONDONTWRITEBYTECODE=1 \

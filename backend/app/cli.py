@@ -59,7 +59,8 @@ def up(
     try:
         _announce(stack, seconds, detach=detach)
         if not detach and stack.process is not None:
-            stack.process.wait()
+            if stack.process.wait():
+                raise AppError("The supervisor has died, and took everything with it. Nothing is lost: start it again.")
             say("QuickBG has been stopped.")
     except KeyboardInterrupt:
         say("Stopping ...")
@@ -75,9 +76,9 @@ def _announce(stack: "Stack", seconds: float, *, detach: bool) -> None:
 @app.command()
 def down(data: Data = DEFAULT_DATA) -> None:
     """Stop what runs on the data folder."""
-    from app.embedded.control import stop
+    from app.shell.serving import take_down
 
-    typer.echo("QuickBG has been stopped." if stop(Layout.at(data)) else "QuickBG is not running.")
+    typer.echo("QuickBG has been stopped." if take_down(Layout.at(data)) else "QuickBG is not running.")
 
 
 @app.command()
@@ -118,15 +119,12 @@ def restart(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Stop one process in its own way, start it again, and wait until it does its work."""
-    from app.embedded.control import find
-    from app.embedded.control import restart as restart_one
+    from app.shell.serving import restart as restart_one
 
-    layout = Layout.at(data)
-    stack = find(layout)
-    if stack is None:
+    _stop_on_signals()
+    if not restart_one(Layout.at(data), _known(name)):
         typer.echo("QuickBG is not running.")
         raise typer.Exit(NOT_RUNNING)
-    restart_one(stack, _known(name))
     typer.echo(f"{name} has been restarted.")
 
 

@@ -1,6 +1,7 @@
 """The migrations: up, down and up again, one head, and the same tables as the models say."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -75,3 +76,13 @@ def test_this_code_fits_its_own_database_and_a_newer_one() -> None:
     schema = Schema("0002", frozenset({"0001", "0002"}))
     assert [schema.fits(revision) for revision in ("0002", "0003", "0001", None)] == [True, True, False, False]
     assert [schema.is_ahead(revision) for revision in ("0002", "0003", "0001", None)] == [False, True, False, False]
+
+
+def test_the_migrations_are_found_in_a_folder_with_a_percent_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    odd = tmp_path / "100% mine"
+    odd.mkdir()
+    (odd / "alembic").symlink_to(project / "alembic")
+    monkeypatch.setattr("app.db.migrations.PROJECT_ROOT", odd)
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == Schema.of_this_code().head

@@ -153,7 +153,7 @@ def test_servers_of_ones_own_take_the_place_of_the_embedded_ones(
     assert "health: healthy" in status
     quickbg("remove", str(photo), environment=own)
     refused = quickbg("token", code=1).stderr
-    assert "SECRET_KEY, which is not set here: put it in .env" in refused
+    assert "SECRET_KEY, not set here: put that in .env" in refused
     assert "your own" in quickbg("restart", "postgres", code=1, environment=own).stderr
     quickbg("down")
     again = quickbg("up", "--detach", "--port", str(choose(())))
@@ -183,6 +183,13 @@ def test_a_start_that_is_interrupted_early_ends_soon(quickbg: Shell) -> None:
         assert up.wait(60) == 130
     quickbg("status", code=3)
     assert not quickbg.lives()
+
+
+def test_a_supervisor_that_dies_is_no_normal_end(quickbg: Shell) -> None:
+    with quickbg.foreground() as up:
+        _kill_supervisor(quickbg)
+        assert up.wait(60) == 1
+    wait_for(lambda: not quickbg.lives(), "everything is gone")
 
 
 def test_a_killed_start_takes_everything_along(quickbg: Shell) -> None:

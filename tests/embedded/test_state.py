@@ -12,7 +12,7 @@ from app.embedded import state as states
 from app.embedded.given import SECRET, external, given
 from app.embedded.layout import EmbeddedError, Layout
 from app.embedded.ports import GRPC_OFFSET, HOST, choose, is_free, is_usable, stale_sockets
-from app.embedded.stack import secret_key, services, settings_environment
+from app.embedded.stack import secret_key, service, services, settings_environment
 from app.embedded.state import load, load_or_create, save, with_usable_ports
 from app.embedded.supervisor import config_text
 
@@ -43,6 +43,30 @@ def test_a_damaged_one_is_told_and_never_replaced(layout: Layout, content: str) 
     with pytest.raises(EmbeddedError, match="damaged"):
         load_or_create(layout)
     assert layout.state.read_text() == content
+
+
+def test_one_that_lacks_a_port_is_damaged(layout: Layout) -> None:
+    load_or_create(layout)
+    members = json.loads(layout.state.read_text())
+    del members["ports"]["supervisor"]
+    layout.state.write_text(json.dumps(members))
+    with pytest.raises(EmbeddedError, match="damaged"):
+        load(layout)
+
+
+def test_a_lost_one_is_told_by_its_name_in_any_folder(layout: Layout) -> None:
+    layout.postgres.mkdir()
+    layout.make()
+    with pytest.raises(EmbeddedError, match="the keys to the data"):
+        load_or_create(layout)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a$b", "a`b", "a\\b"])
+def test_a_path_that_postgres_cannot_work_at_is_told(tmp_path: Path, name: str) -> None:
+    layout = Layout.at(tmp_path / name)
+    layout.make()
+    with pytest.raises(EmbeddedError, match="may stand in the path"):
+        service(layout, load_or_create(layout), "postgres").prepare()
 
 
 def test_a_lost_one_is_not_made_anew_over_data(layout: Layout) -> None:
@@ -159,7 +183,7 @@ def test_a_command_that_does_not_see_the_persons_own_settings_says_so(
 ) -> None:
     state = replace(load_or_create(layout), external=("postgres", SECRET))
     monkeypatch.delenv(SECRET, raising=False)
-    with pytest.raises(EmbeddedError, match="your own SECRET_KEY, which is not set here"):
+    with pytest.raises(EmbeddedError, match="your own SECRET_KEY, not set here"):
         secret_key(state)
     monkeypatch.setenv(SECRET, "mine")
     assert secret_key(state) == "mine"

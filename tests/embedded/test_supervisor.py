@@ -3,8 +3,10 @@
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from app.embedded.programs import APPLICATION, PROGRAMS, SERVICES
 from app.embedded.stack import services
 from app.embedded.state import State, load_or_create
 from app.embedded.supervisor import Supervisor, config_text, spawn
+from app.shell.serving import find_whole
 from tests.embedded_services import wait_for
 
 
@@ -97,6 +100,48 @@ def test_a_killed_supervisor_takes_its_children_along(stack: Stack) -> None:
     process.kill()
     process.wait()
     wait_for(lambda: not any(locks.is_held(stack.layout, name) for name in SERVICES), "no service lives")
+
+
+def test_an_interrupted_restart_is_made_good_and_a_killed_start_is_not_taken_for_one(stack: Stack) -> None:
+    stack.supervisor.stop("valkey")
+    assert find_whole(stack.layout) is not None
+    wait_for(lambda: stack.supervisor.state("valkey") == "RUNNING", "it runs again")
+    (stack.layout.run / "half-started").touch()
+    assert find_whole(stack.layout) is None
+    assert not stack.supervisor.is_there()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_full_disk_does_not_end_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)], check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        layout = Layout.at(disk / "data")
+        layout.make()
+        state = load_or_create(layout)
+        supervisor, process = Supervisor(state), spawn(layout, state, temporary=False, detach=False)
+        try:
+            wait_for(supervisor.is_running, "the supervisor answers")
+            _fill(layout.logs / "supervisord.log")
+            supervisor.start("valkey")  # which it writes into its log, or would
+            wait_for(lambda: supervisor.state("valkey") == "BACKOFF", "it has seen the program fail")
+            assert supervisor.is_running()
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def _fill(path: Path) -> None:
+    """Make a file grow until not one more byte fits on the disk."""
+    with path.open("ab", buffering=0) as file:
+        for size in (4096, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
 
 
 def test_another_password_is_not_ours(stack: Stack) -> None:

@@ -183,6 +183,20 @@ class Settings(BaseSettings):
         """A relative path counts from the project's folder, wherever the process was started."""
         return None if value is None else PROJECT_ROOT / value
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr) -> SecretStr:
+        if not _is_url(value.get_secret_value(), {"postgres", "postgresql", "postgresql+psycopg"}):
+            raise ValueError("must look like postgresql://user:password@host:5432/name")
+        return value
+
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not (_is_url(value, {"http", "https"}) and urlsplit(value).hostname):
+            raise ValueError("must look like https://host:port")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _not_a_cluster(cls, value: SecretStr) -> SecretStr:
@@ -227,6 +241,15 @@ class Settings(BaseSettings):
 
 def _scheme(url: SecretStr) -> str:
     return urlsplit(url.get_secret_value()).scheme
+
+
+def _is_url(value: str, schemes: set[str]) -> bool:
+    """Whether it has one of these schemes, and a port that is a number if it has any."""
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _is_well_known(secret: str) -> bool:

@@ -12,7 +12,9 @@ from app.core.config import PROJECT_ROOT
 
 def alembic_config(url: str | None = None) -> Config:
     """The migrations of this project, wherever the process was started."""
-    config = Config(PROJECT_ROOT / "alembic.ini")
+    config = Config()  # not alembic.ini, which cannot name a folder with a % in its path
+    config.set_main_option("script_location", str(PROJECT_ROOT / "alembic").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     if url is not None:
         config.attributes["url"] = url
     return config

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import IO, Any
 
 from app.embedded import locks, ports, seaweedfs, upgrade
@@ -50,6 +51,10 @@ class Stack:
     @property
     def supervisor(self) -> Supervisor:
         return Supervisor(self.state)
+
+    def is_half_started(self) -> bool:
+        """Whether its start was killed before it was through."""
+        return _half(self.layout).exists()
 
     def stop(self) -> None:
         """Stop everything in order: the application first, the services last.
@@ -181,13 +186,20 @@ def _begun(
     """A supervisor that runs nothing yet; stopped when the block does not succeed."""
     for each in embedded:
         each.prepare()
+    _half(layout).touch()
     stack = Stack(layout, state, spawn(layout, state, temporary=temporary, detach=detach))
     try:
         _wait_until_up(stack, "supervisord", stack.supervisor.is_running)
         yield stack
+        _half(layout).unlink()
     except BaseException:
         stack.stop()
         raise
+
+
+def _half(layout: Layout) -> Path:
+    """Stands there for as long as a start is under way."""
+    return layout.run / "half-started"
 
 
 def _bring_up(stack: Stack, embedded: tuple[Service, ...], on_step: Step) -> None:
@@ -229,8 +241,11 @@ def restart(stack: Stack, name: str) -> None:
     """
     if name in stack.state.external:
         raise EmbeddedError(f"{variable_of(name)} is set: that server is your own, and is not restarted from here.")
-    stack.supervisor.stop(name)
-    stack.supervisor.start(name)
+    try:
+        stack.supervisor.stop(name)
+    finally:  # also when we are told to end meanwhile
+        _wait(lambda: stack.supervisor.state(name) != "STOPPING", f"{name} does not stop", _STOP_SECONDS)
+        stack.supervisor.start(name)
     if name in APPLICATION:
         _wait_until_up(stack, name, lambda: stack.supervisor.uptime(name) > _HEALTH_AGE and _works(stack))
         return

@@ -14,7 +14,7 @@ from app.core.errors import AppError
 from app.embedded import locks
 from app.embedded.death import die_with_parent
 from app.embedded.layout import PROJECT_ROOT, EmbeddedError, Layout
-from app.embedded.programs import APPLICATION, application_command
+from app.embedded.programs import APPLICATION, application_command, program
 from app.embedded.stack import service, settings_environment
 from app.embedded.state import State, load
 
@@ -39,7 +39,7 @@ def launch(layout: Layout, name: str) -> NoReturn:
 
 def _become_application(layout: Layout, state: State, name: str) -> NoReturn:
     command = application_command(name, state)
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(program(name).stop_signal)
     os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, os.environ | settings_environment(layout, state))  # noqa: S606
 

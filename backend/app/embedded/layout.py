@@ -12,7 +12,7 @@ DEFAULT_DATA = PROJECT_ROOT / "var"
 
 
 # What the start of a data folder makes before there is a state file.
-_OUR_NAMES = {"valkey", "s3", "run", "logs", "models", "restoring"}
+_OUR_NAMES = {"postgres", "valkey", "s3", "run", "logs", "models", "restoring"}
 
 
 class EmbeddedError(AppError):

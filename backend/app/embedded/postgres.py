@@ -4,7 +4,7 @@ import signal
 
 from app.embedded import clusters
 from app.embedded.clusters import USER, program
-from app.embedded.layout import Layout
+from app.embedded.layout import EmbeddedError, Layout
 from app.embedded.ports import HOST
 from app.embedded.privileges import Identity, postgres_identity
 from app.embedded.service import Service, dies_with_parent, plain_environment
@@ -12,6 +12,7 @@ from app.embedded.state import State
 from app.embedded.upgrade import upgrade
 
 DATABASE = "quickbg"
+SPECIAL = '"$`\\'  # its programs call one another through a shell, inside double quotes
 
 
 def url(state: State) -> str:
@@ -49,6 +50,9 @@ def _is_ready(port: str) -> bool:
 
 def _prepare(layout: Layout, state: State, identity: Identity) -> None:
     """Make the cluster and its database, once, or bring that of an earlier Postgres up to ours."""
+    for path in (layout.data, program("initdb")):
+        if set(str(path)) & set(SPECIAL):
+            raise EmbeddedError(f"Postgres cannot work at {path}: none of {' '.join(SPECIAL)} may stand in the path.")
     upgrade(layout, state.postgres_password, identity)
     if layout.postgres.exists():
         return

@@ -70,7 +70,7 @@ def require_given(state: State, names: Iterable[str]) -> None:
     missing = set(names) & set(state.external) - set(external(given()))
     if missing:
         variables = " and ".join(sorted(variable_of(name) for name in missing))
-        raise EmbeddedError(f"This data folder runs with your own {variables}, which is not set here: put it in .env.")
+        raise EmbeddedError(f"This data folder runs with your own {variables}, not set here: put that in .env.")
 
 
 def model_cache_dir() -> Path:

@@ -14,6 +14,9 @@ PORT_NAMES = ("postgres", "valkey", "s3", "s3_master", "s3_volume", "s3_filer", 
 DEFAULT_API_PORT = 8000
 
 
+_MEND = "put it back from a copy of it, or restore a backup into another --data"
+
+
 def _secret() -> str:
     return secrets.token_hex(32)
 
@@ -54,13 +57,14 @@ def load(layout: Layout) -> State | None:
     """
     try:
         members = json.loads(layout.state.read_text(encoding="utf-8"))
+        members["ports"] = {name: int(members["ports"][name]) for name in (*PORT_NAMES, "api")}
         return State(**{**members, **{name: tuple(members.get(name, ())) for name in ("s3_jwt_keys", "external")}})
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise EmbeddedError(f"The data folder {layout.data} belongs to another user.") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EmbeddedError(f"{layout.state} is damaged: put it back from a backup.") from error
+        raise EmbeddedError(f"{layout.state} is damaged: {_MEND}.") from error
 
 
 def load_or_create(layout: Layout) -> State:
@@ -75,7 +79,7 @@ def load_or_create(layout: Layout) -> State:
     if layout.restoring.exists():
         raise EmbeddedError(f"The restore into {layout.data} was cut off: repeat it.")
     if layout.postgres.exists():
-        raise EmbeddedError(f"{layout.state} is missing, and with it the keys to the data: put it back.")
+        raise EmbeddedError(f"{layout.state} is missing, and with it the keys to the data: {_MEND}.")
     chosen: dict[str, int] = {}
     for name in PORT_NAMES:
         chosen[name] = ports.choose(chosen.values())

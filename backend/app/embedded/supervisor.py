@@ -103,16 +103,16 @@ def spawn(layout: Layout, state: State, *, temporary: bool, detach: bool) -> sub
     write_private(config, config_text(state, temporary=temporary))
     launcher = shlex.join([sys.executable, "-m", "app.embedded.launch", str(layout.data)])
     prefix = () if detach else dies_with_parent()
-    with (layout.run / "supervisord.err").open("wb") as errors:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            [*prefix, sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
-            env=os.environ | {"QUICKBG_LAUNCH": launcher},
-            cwd=layout.logs,
-            start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we stop it in order
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [*prefix, sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
+        env=os.environ | {"QUICKBG_LAUNCH": launcher},
+        cwd=layout.logs,
+        start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we stop it in order
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Where it complains of a log that it cannot write. On a full disk a file would fail it as well, and end it.
+        stderr=subprocess.DEVNULL,
+    )
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -177,9 +177,15 @@ class Supervisor:
             found = {entry["name"]: entry for entry in rpc.getAllProcessInfo()}
         return [_info(found[name]) for name in self._names]
 
-    def is_complete(self) -> bool:
-        """Whether everything has been started; a start that was killed half-way leaves some out."""
-        return all(process.state != "STOPPED" for process in self.processes())
+    def state(self, name: str) -> str:
+        """The supervisor's word for the state of one program."""
+        return next(process.state for process in self.processes() if process.name == name)
+
+    def start_stopped(self) -> None:
+        """Start whatever stands still, without waiting for it."""
+        for process in self.processes():
+            if process.state == "STOPPED":
+                self.start(process.name)
 
     def uptime(self, name: str) -> int:
         """For how many seconds this program has been up; 0 when it is not."""

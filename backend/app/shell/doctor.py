@@ -65,11 +65,14 @@ def examine(layout: Layout) -> Findings:
         _remains,
         _running,
     ]
+    told = set()
     for check in checks:
         try:
             yield from check(layout)
         except AppError as error:
-            yield Finding("fault", str(error))
+            if str(error) not in told:  # several look at the same thing
+                yield Finding("fault", str(error))
+            told.add(str(error))
 
 
 def _system(_: Layout) -> Findings:
@@ -130,8 +133,13 @@ def _data_folder(layout: Layout) -> Findings:
     if not os.access(layout.data, os.W_OK):
         yield Finding("fault", f"{layout.data} cannot be written.", "Check its permissions and how it is mounted.")
         return
-    begun = "has data" if load(layout) else "is empty"
-    yield Finding("ok", f"{layout.data} {begun}")
+    if load(layout) is not None:
+        yield Finding("ok", f"{layout.data} has data")
+    elif layout.postgres.exists():
+        mend = "Put it back from a copy of it, or restore a backup into another --data."
+        yield Finding("fault", f"{layout.state} is missing, and with it the keys to the data.", mend)
+    else:
+        yield Finding("ok", f"{layout.data} is empty")
 
 
 def _settings(layout: Layout) -> Findings:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 from app.core.config import MIB, Environment, Settings
 from app.embedded import ports
-from app.embedded.control import Stack, alone, find, require_free, start, starting, together
+from app.embedded.control import Stack, alone, find, require_free, start, starting, stop, together
+from app.embedded.control import restart as restart_one
 from app.embedded.given import SECRET, external, given, variable_of
 from app.embedded.layout import EmbeddedError, Layout
 from app.embedded.programs import SERVICES, program
-from app.embedded.state import DEFAULT_API_PORT, State, load_or_create
+from app.embedded.stack import require_given
+from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create
 from app.services.about import require_licence
 from app.shell.display import Steps, say
 from app.shell.errors import SettingsProblem
@@ -43,13 +45,45 @@ def _say_waiting() -> None:
     say("Another command starts this data folder, or saves it: waiting for it ...")
 
 
+def take_down(layout: Layout) -> bool:
+    """Stop what runs on the data folder, or is about to. Returns whether anything ran."""
+    if load(layout) is None:
+        return False
+    with starting(layout, _say_waiting):
+        return stop(layout)
+
+
+def restart(layout: Layout, name: str) -> bool:
+    """Restart one process; what would keep it from starting is found before it is stopped. False: nothing runs.
+
+    Raises:
+        AppError: it is not restarted, or does not come back.
+    """
+    if find(layout) is None:
+        return False
+    with starting(layout, _say_waiting):
+        stack = find_whole(layout)
+        if stack is None:
+            return False
+        require_given(stack.state, stack.state.external)
+        settings_of(layout, stack.state)
+        restart_one(stack, name)
+    return True
+
+
 def find_whole(layout: Layout) -> Stack | None:
-    """The running service; the remains of a start that was killed half-way are stopped."""
+    """The running service; the remains of a start that was killed half-way are stopped.
+
+    What an interrupted restart has left stopped is started.
+    """
     stack = find(layout)
-    if stack is None or stack.supervisor.is_complete():
-        return stack
-    stack.stop()
-    return None
+    if stack is None:
+        return None
+    if stack.is_half_started():
+        stack.stop()
+        return None
+    stack.supervisor.start_stopped()
+    return stack
 
 
 def _start(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, float]:
