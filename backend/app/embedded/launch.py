@@ -39,7 +39,7 @@ def launch(layout: Layout, name: str) -> NoReturn:
 
 def _become_application(layout: Layout, state: State, name: str) -> NoReturn:
     command = application_command(name, state)
-    die_with_parent(program(name).stop_signal)
+    die_with_parent(program(name).death_signal)
     os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, os.environ | settings_environment(layout, state))  # noqa: S606
 

@@ -21,6 +21,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_wait: int = 15
     with_group: bool = False  # past `stop_wait`, its children are killed with it
+    death_signal: signal.Signals = signal.SIGTERM  # when the supervisor dies
 
 
 PROGRAMS = (
@@ -28,8 +29,9 @@ PROGRAMS = (
     Program("valkey", "Valkey", 1),
     Program("seaweedfs", "SeaweedFS", 1, stop_wait=30),  # its own housekeeping may hold it up for ten seconds
     Program("sweeper", "the sweeper", 10),
-    # SIGQUIT: Celery lets what it is doing end; its children must not hear of it.
-    Program("worker", "the worker", 20, signal.SIGQUIT, 30, with_group=True),
+    # SIGQUIT: Celery lets what it is doing end; its children must not hear of it. When the supervisor dies, the broker
+    # and the database go with it, and a worker that were asked to end would wait for them.
+    Program("worker", "the worker", 20, signal.SIGQUIT, 30, with_group=True, death_signal=signal.SIGKILL),
     Program("api", "the API", 30, stop_wait=30),
 )
 
