@@ -10,16 +10,18 @@ FROM ${BASE} AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
 COPY requirements-server.txt /
-RUN pip --python /opt/venv install --require-hashes --only-binary=:all: -r /requirements-server.txt
+RUN pip --python /opt/venv install --no-deps --require-hashes --only-binary=:all: -r /requirements-server.txt
 
 # The network's weights. The code that fetches them checks them, against the checksums that stand in it.
 FROM packages AS weights
 COPY requirements-setup.txt /
-RUN pip --python /opt/venv install --require-hashes --only-binary=:all: -r /requirements-setup.txt
+RUN pip --python /opt/venv install --no-deps --require-hashes --only-binary=:all: -r /requirements-setup.txt
 COPY backend/app/__init__.py /app/backend/app/
 COPY backend/app/imaging /app/backend/app/imaging
 WORKDIR /app/backend
 RUN ["/opt/venv/bin/python", "-c", "from pathlib import Path; from app.imaging.weights import ensure_weights; ensure_weights(Path('/models'), None)"]
+# Loaded once, so that OpenVINO's form of them lies there, too: at work, the folder is read-only.
+RUN ["/opt/venv/bin/python", "-m", "app.imaging.engines.choice", "auto", "/models/isnet-general-use.onnx", "/models"]
 
 FROM ${BASE}
 ARG REVISION=unknown

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes .venv in the project's folder hold what a lock file names: scripts/bootstrap.sh requirements.txt
+# With a second argument, another environment than .venv: for tools that the project itself does not import.
 # Says nothing and returns at once when it does already. Everything it says goes to standard error.
 set -euo pipefail
 root=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$root/.venv
+venv=$root/${2:-.venv}
 lock=${1:?the name of a lock file}
 [[ -f $root/$lock ]] || { echo "quickbg: there is no $lock in $root" >&2 && exit 1; }
 # Written last; the folder is part of it, because a moved environment has wrong paths inside.
-stamp=$venv/.installed-$lock
+stamp=$venv/.installed-${lock##*/}
 wanted="$root $(cksum <"$root/$lock")"
 # Stands in an environment for as long as it is being changed: one that was interrupted is made anew.
 unfinished=$venv/.unfinished
@@ -60,16 +61,17 @@ make_environment() {
   die "$python cannot make an environment: install its venv module (Debian, Ubuntu: apt install python3-venv)."
 }
 
+# Without dependencies: the lock names them all, but for one that is left out on purpose (OpenVINO's telemetry).
 install_packages() {
   local quiet=--quiet
   [[ ! -t 2 ]] || quiet=
   if command -v uv >/dev/null; then
-    uv pip install $quiet --python "$venv/bin/python" --require-hashes -r "$root/$lock" >&2 && return
+    uv pip install $quiet --python "$venv/bin/python" --no-deps --require-hashes -r "$root/$lock" >&2 && return
     say "uv could not install the packages; trying pip ..."
   fi
   # Its warnings are of interest only when it fails.
   local errors=$root/var/pip.err
-  if ! "$venv/bin/python" -m pip install --no-input --require-hashes -r "$root/$lock" 2>"$errors" | show_progress; then
+  if ! "$venv/bin/python" -m pip install --no-input --no-deps --require-hashes -r "$root/$lock" 2>"$errors" | show_progress; then
     tail -n 20 "$errors" >&2
     die "The packages could not be installed; the lines above say why."
   fi
@@ -121,6 +123,6 @@ is_sound || make_environment
 : >"$unfinished"
 say "Installing the packages of $lock (once; it may take a minute) ..."
 install_packages
-link_project
+[[ -n ${2:-} ]] || link_project
 printf '%s\n' "$wanted" >"$stamp"
 rm -f -- "$unfinished"

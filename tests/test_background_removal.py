@@ -19,7 +19,7 @@ DEFAULT, WHOLE = CutoutOptions(), CutoutOptions(trim=False)
 def remove(data: bytes, options: CutoutOptions) -> tuple[Cutout, npt.NDArray[np.uint8]]:
     """The cut-out, and its pixels: RGBA, uint8, H x W x 4."""
     cutout = cut_out(data, real_engine(), options, ImageLimits())
-    return cutout, decoded_png(cutout.png)
+    return cutout, decoded_png(cutout.data)
 
 
 def test_a_portrait_loses_its_background() -> None:
@@ -38,7 +38,7 @@ def test_a_portrait_loses_its_background() -> None:
 def test_a_cutout_is_trimmed_with_padding() -> None:
     coffee, engine = photo("coffee.png"), Parrot(raw_of_photo("coffee.png"))
     whole = cut_out(coffee, engine, WHOLE, ImageLimits())
-    rows, columns = np.nonzero(decoded_png(whole.png)[..., 3] > 7)
+    rows, columns = np.nonzero(decoded_png(whole.data)[..., 3] > 7)
 
     trimmed = cut_out(coffee, engine, CutoutOptions(padding=4), ImageLimits())
 
@@ -65,7 +65,7 @@ def test_a_phones_picture_comes_out_upright_and_without_metadata() -> None:
     cutout, _ = remove(data, DEFAULT)
 
     assert (cutout.original_width, cutout.original_height) == (451, 300)
-    with Image.open(io.BytesIO(cutout.png)) as result:
+    with Image.open(io.BytesIO(cutout.data)) as result:
         assert result.info == {}
 
 

@@ -53,6 +53,28 @@ def test_names_that_contradict_one_another_are_code_2_and_one_line(quickbg: Run,
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--quality", "fast"], "quality: Input should be 'balanced' or 'best' (given: 'fast')"),
+        (["--format", "gif"], "format: Input should be 'png', 'webp', 'jpg' or 'zip' (given: 'gif')"),
+        (["-o", "x.jpg"], "format: jpg cannot be transparent: name a background, such as #ffffff (given: 'jpg')"),
+        (["--background", "red", "-o", "x.webp", "--format", "png"], "--output x.webp contradicts --format png."),
+        (
+            ["--background", "reddish"],
+            "background: this is no colour; write #rgb, #rrggbb, a name such as white, or nothing (given: 'reddish')",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_code_2_and_one_line(
+    quickbg: Run, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "a.png").touch()
+    done = quickbg("remove", "a.png", *arguments, "--data", "data")
+    assert (done.returncode, done.stderr) == (2, f"quickbg: {said}\n")
+    assert not (tmp_path / "data").exists()
+
+
 def test_pictures_that_are_not_there_are_told_without_starting_anything(quickbg: Run, tmp_path: Path) -> None:
     done = quickbg("remove", "nope.jpg", ".", "--data", "data")
     assert done.returncode == 1

@@ -26,6 +26,14 @@ from tests.pictures import encoded, subject
 __all__ = ["client", "headers"]
 
 URL = "/api/v1/uploads"
+DEFAULTS = {
+    "refine": True,
+    "trim": True,
+    "padding": 10,
+    "quality": "balanced",
+    "background": None,
+    "format": "png",
+}
 Send = Callable[..., Response]
 
 
@@ -60,7 +68,7 @@ def test_an_image_is_stored_recorded_and_queued(
     assert answer.headers["location"] == f"/api/v1/tasks/{body['task_id']}"
     task = row(sessions, UUID(body["task_id"]))
     assert (task.user_id, task.upload_id, task.status) == (user.id, UUID(body["upload_id"]), "queued")
-    assert task.options == {"refine": True, "trim": True, "padding": 10}
+    assert task.options == DEFAULTS
     upload = task.upload
     assert (upload.status, upload.format, upload.width, upload.height) == ("stored", "JPEG", 320, 240)
     assert upload.filename == "photo.jpg"
@@ -82,7 +90,25 @@ def test_every_promised_format_is_taken_whatever_its_name(send: Send, kind: str)
 def test_options_are_recorded(send: Send, sessions: Sessions) -> None:
     answer = send(encoded(), refine="false", trim="0", padding="3")
     assert answer.status_code == 202
-    assert row(sessions, UUID(answer.json()["task_id"])).options == {"refine": False, "trim": False, "padding": 3}
+    asked = {"refine": False, "trim": False, "padding": 3}
+    assert row(sessions, UUID(answer.json()["task_id"])).options == DEFAULTS | asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "recorded"),
+    [
+        ({"quality": "best", "format": "webp"}, {"quality": "best", "format": "webp"}),
+        ({"format": "jpeg", "background": "FFF"}, {"format": "jpg", "background": "#ffffff"}),
+        ({"format": "zip", "background": ""}, {"format": "zip"}),
+        ({"format": "", "background": "transparent"}, {}),
+    ],
+)
+def test_what_the_result_is_to_be_is_recorded(
+    send: Send, sessions: Sessions, fields: dict[str, str], recorded: dict[str, str]
+) -> None:
+    answer = send(encoded(), **fields)
+    assert answer.status_code == 202
+    assert row(sessions, UUID(answer.json()["task_id"])).options == DEFAULTS | recorded
 
 
 @pytest.mark.parametrize(
@@ -122,6 +148,11 @@ def test_the_limits_themselves_are_allowed(send: Send, data: bytes) -> None:
         ({"padding": "-1"}, ["padding", "'-1'", "0"]),
         ({"trim": "perhaps"}, ["trim", "'perhaps'"]),
         ({"colour": "red"}, ["colour"]),
+        ({"quality": "fast"}, ["quality", "'fast'", "'balanced'", "'best'"]),
+        ({"format": "gif"}, ["format", "'gif'", "'png'", "'webp'", "'jpg'", "'zip'"]),
+        ({"format": "jpg"}, ["format", "'jpg'", "background"]),
+        ({"format": "zip", "background": "red"}, ["format", "'zip'", "background"]),
+        ({"background": "reddish"}, ["background", "'reddish'", "#rrggbb"]),
     ],
 )
 def test_a_wrong_option_is_named(send: Send, kept: MemoryStore, fields: dict[str, str], words: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.core.errors import AppError
+from app.core.errors import AppError, InvalidRequest
 from app.embedded.layout import DEFAULT_DATA, PROJECT_ROOT, Layout
 from app.embedded.programs import APPLICATION, SERVICES
 from app.shell.errors import SettingsProblem, UsageProblem
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAMES = (*SERVICES, *APPLICATION)
 NOT_RUNNING = 3
-EXIT_CODES = {UsageProblem: 2, SettingsProblem: 78}  # 78: EX_CONFIG of sysexits.h
+EXIT_CODES = {UsageProblem: 2, InvalidRequest: 2, SettingsProblem: 78}  # 78: EX_CONFIG of sysexits.h
 TOKEN_SECONDS = 900
 
 app = typer.Typer(
@@ -171,22 +171,32 @@ def remove(
     refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Refine the edges.")] = True,
     trim: Annotated[bool, typer.Option("--trim/--no-trim", help="Cut down to the subject.")] = True,
     padding: Annotated[int, typer.Option(help="Pixels kept around it.", min=0)] = 10,
+    quality: Annotated[str, typer.Option(help="balanced, or best (slower, finer edges).")] = "balanced",
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="png, webp, jpg (with --background) or zip.", show_default="by --output, or png"),
+    ] = None,
+    background: Annotated[str, typer.Option(help="A colour: #rgb, #rrggbb or a name such as white.")] = "transparent",
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Cut pictures out; each result lies beside its picture as NAME-cutout.png."""
+    """Cut pictures out; each result lies beside its picture as NAME-cutout.png, or what its format is."""
+    from app.core.options import read_options
     from app.shell.client import Tokens
     from app.shell.display import say, watching
     from app.shell.removal import remove as remove_all
     from app.shell.serving import borrowed
-    from app.shell.targets import plan
+    from app.shell.targets import format_of, plan
 
-    jobs, failures = plan(pictures, output, force=force)
-    options = {"refine": str(refine).lower(), "trim": str(trim).lower(), "padding": str(padding)}
+    asked = {"refine": refine, "trim": trim, "padding": padding, "quality": quality, "background": background}
+    options = read_options(asked | {"format": format_of(output, format_)})
+    jobs, failures = plan(pictures, output, options.format, force=force)
+    # What is left out means its default; so a service that runs since before an update knows all that it is sent.
+    fields = {name: str(value) for name, value in options.model_dump(mode="json", exclude_defaults=True).items()}
     _stop_on_signals()
     if jobs:
         with borrowed(Layout.at(data)) as stack, watching() as watch:
             tokens = Tokens(lambda: _mint(stack.state))
-            failures += remove_all(stack.address, tokens, jobs, options, watch)
+            failures += remove_all(stack.address, tokens, jobs, fields, watch)
     for failure in failures:
         say(str(failure))
     if failures:

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.core.config import Settings
+from app.core.options import RemovalOptions
 from app.db import heartbeats
 from app.db.base import Sessions
 from app.main import create_app
@@ -30,7 +31,7 @@ def _always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _staffed(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        heartbeats.beat(session, "host:1", "worker")
+        heartbeats.beat(session, "host:1", "worker", engine="openvino bf16: it is fast")
         heartbeats.beat(session, "host:2", "sweeper")
 
 
@@ -50,7 +51,12 @@ def test_all_is_well(client: TestClient, path: str) -> None:
     assert (answer.status_code, body["status"]) == (200, "healthy")
     assert body["checks"] == dict.fromkeys(["api", "database", "redis", "s3", "workers", "sweeper"], "ok")
     assert (body["service"], body["version"]) == ("quickbg-backend", VERSION)
-    assert body["details"]["workers"] == {"online": 1, "queued": 0, "oldest_queued_s": None}
+    assert body["details"]["workers"] == {
+        "online": 1,
+        "engines": {"openvino bf16: it is fast": 1},
+        "queued": 0,
+        "oldest_queued_s": None,
+    }
     assert body["details"]["database"]["latency_ms"] > 0
 
 
@@ -109,6 +115,14 @@ def test_info(client: TestClient, settings: Settings) -> None:
     assert model["name"] == "isnet-general-use"
     assert model["commercial"] is False
     assert "DIS5K" in " ".join(model["licences"])
+
+
+@pytest.mark.usefixtures("_staffed")
+def test_info_tells_what_the_workers_run(client: TestClient, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        heartbeats.beat(session, "host:3", "worker")  # as one of the version before, which did not say
+
+    assert client.get("/info").json()["engines"] == {"openvino bf16: it is fast": 1}
 
 
 def test_the_root_tells_programs_and_leads_browsers(client: TestClient) -> None:
@@ -183,4 +197,8 @@ def test_the_schema_describes_every_route(client: TestClient) -> None:
     assert "Problem" in schema["components"]["schemas"]
     assert "ValidationError" not in json.dumps(schema)
     form = schema["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"file", "refine", "trim", "padding"}
+    fields = form["properties"]
+    assert set(fields) == {"file", *RemovalOptions.model_fields}
+    assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best"], "balanced")
+    assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip"], "png")
+    assert "$defs" not in json.dumps(schema)

@@ -1,6 +1,7 @@
 """`/api/v1/tasks`: what the owner sees, page by page, and what nobody else does."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,8 +23,8 @@ from tests.factories import RESULT, ago, claim, make_task
 URL = "/api/v1/tasks"
 
 
-def completed(sessions: Sessions, user: User) -> UUID:
-    task_id = make_task(sessions, user.id)
+def completed(sessions: Sessions, user: User, **columns: Any) -> UUID:
+    task_id = make_task(sessions, user.id, **columns)
     held = claim(sessions, task_id)
     assert held is not None
     with sessions.begin() as session:
@@ -59,6 +60,15 @@ def test_the_result_leads_to_the_picture(
     assert "attachment" in saved.headers["location"]
     assert "inline" in shown.headers["location"]
     assert "photo-cutout.png" in saved.headers["location"]
+
+
+@pytest.mark.parametrize("format_", ["webp", "jpg", "zip"])
+def test_the_result_is_named_after_its_format(
+    client: TestClient, headers: dict[str, str], sessions: Sessions, user: User, format_: str
+) -> None:
+    task_id = completed(sessions, user, options={"format": format_})
+    assert f"photo-cutout.{format_}" in client.get(f"{URL}/{task_id}/result", headers=headers).headers["location"]
+    assert f"photo-cutout.{format_}" in client.get(f"{URL}/{task_id}", headers=headers).json()["presigned_url"]
 
 
 def test_there_is_no_result_before_the_end(

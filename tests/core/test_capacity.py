@@ -13,9 +13,9 @@ from app.core.capacity import GIB, Capacity, usable_cores, usable_memory
     [
         (1, 2, Capacity(1, 1, 1)),
         (2, 24, Capacity(2, 1, 2)),
-        (2, 4, Capacity(1, 1, 2)),
+        (2, 4, Capacity(2, 1, 2)),
         (8, 32, Capacity(3, 2, 4)),
-        (16, 8, Capacity(2, 2, 8)),
+        (16, 4, Capacity(2, 2, 8)),
         (64, 256, Capacity(17, 16, 4)),
     ],
 )

@@ -73,7 +73,7 @@ def test_the_base_is_pinned_and_every_stage_stands_on_it() -> None:
 def test_packages_come_by_their_hashes_and_nothing_is_built() -> None:
     installs = [rest for name, rest in instructions() if name == "RUN" and "install --" in rest]
     assert len(installs) == 2
-    assert all("--require-hashes --only-binary=:all:" in rest for rest in installs)
+    assert all("--no-deps --require-hashes --only-binary=:all:" in rest for rest in installs)
 
 
 def test_whatever_is_copied_is_there_and_not_ignored() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -55,6 +56,26 @@ def test_the_options_are_followed(client: httpx2.Client) -> None:
     done = wait_done(client, upload(client, encoded(subject(640, 480)), trim="false", refine="false"))[0]
     with Image.open(io.BytesIO(httpx2.get(done["presigned_url"]).content)) as picture:
         assert picture.size == (640, 480)
+
+
+def test_other_formats_come_out_as_what_they_are(client: httpx2.Client) -> None:
+    data = encoded(subject(640, 480))
+    asked = upload(client, data, format="webp", background="navy"), upload(client, data, format="zip", trim="false")
+    webp, apart = (httpx2.get(done["presigned_url"]) for done in wait_done(client, *asked))
+    assert webp.headers["content-type"] == "image/webp"
+    assert "photo-cutout.webp" in webp.headers["content-disposition"]
+    with Image.open(io.BytesIO(webp.content)) as picture:
+        assert (picture.format, picture.mode) == ("WEBP", "RGB")
+        assert picture.getpixel((2, 2)) == pytest.approx((0, 0, 128), abs=6)
+        assert picture.getpixel((picture.width // 2, picture.height // 2)) == pytest.approx((190, 30, 40), abs=6)
+    assert apart.headers["content-type"] == "application/zip"
+    assert "photo-cutout.zip" in apart.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(apart.content)) as archive:
+        assert archive.namelist() == ["color.jpg", "alpha.png"]
+        with Image.open(archive.open("color.jpg")) as colour, Image.open(archive.open("alpha.png")) as alpha:
+            assert (colour.mode, alpha.mode) == ("RGB", "L")
+            assert colour.size == alpha.size == (640, 480)
+            assert (alpha.getpixel((0, 0)), alpha.getpixel((320, 240))) == (0, 255)
 
 
 def test_progress_is_seen_to_move(deployment: Deployment, client: httpx2.Client) -> None:

@@ -113,6 +113,10 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
     with Image.open(quickbg.folder / "photo-cutout.png") as cutout:
         assert cutout.mode == "RGBA"
         assert cutout.width < 320
+    quickbg("remove", "photo.jpg", "-o", "on-white.webp", "--background", "white", "--quality", "best")
+    with Image.open(quickbg.folder / "on-white.webp") as laid:
+        assert (laid.format, laid.mode) == ("WEBP", "RGB")
+        assert laid.getpixel((1, 1)) == pytest.approx((255, 255, 255), abs=3)
 
     assert quickbg("restart", "worker").stdout == "worker has been restarted.\n"
     assert "worker_warm" in quickbg("logs", "worker").stdout

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.imaging.decode import decode
+from app.imaging.decode import DecodedImage, decode
 from app.imaging.engines.onnxruntime import OnnxRuntimeEngine
+from app.imaging.engines.openvino import OpenVinoEngine
 from app.imaging.isnet import preprocess
 from app.imaging.limits import ImageLimits
 from app.imaging.weights import ensure_weights
@@ -31,15 +32,25 @@ def real_engine() -> OnnxRuntimeEngine:
 
 
 @functools.cache
+def fast_engine() -> OpenVinoEngine:
+    return OpenVinoEngine(weights(), threads=2, ir_dir=weights().parent)
+
+
+def decoded_photo(name: str) -> DecodedImage:
+    return decode(photo(name), ImageLimits())
+
+
+@functools.cache
 def raw_of_photo(name: str) -> Raw:
-    """What the network says of one of scikit-image's photographs."""
-    return real_engine().infer(preprocess(decode(photo(name), ImageLimits()).rgb))
+    """What the network says of one of scikit-image's photographs, in full precision."""
+    return real_engine().infer(preprocess(decoded_photo(name).rgb))
 
 
 class Parrot:
     """An engine that says what it was told to, and keeps what it was given."""
 
     name = "parrot"
+    precision = "fp32"
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw

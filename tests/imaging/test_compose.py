@@ -1,7 +1,8 @@
 import numpy as np
+import numpy.typing as npt
+import pytest
 
-from app.imaging.compose import apply_alpha
-from app.imaging.decode import DecodedImage
+from app.imaging.compose import apply_alpha, lay_on
 from tests.imaging.pictures import noise
 
 RGB = np.asarray(noise(64, 48))
@@ -11,32 +12,50 @@ def test_the_matte_becomes_the_alpha_and_colours_stay() -> None:
     alpha = np.full((48, 64), 100, np.uint8)
     before = RGB.copy()
 
-    rgba = apply_alpha(DecodedImage(RGB, None), alpha)
+    bgra = apply_alpha(RGB, alpha)
 
-    assert rgba.dtype == np.uint8
-    assert rgba.shape == (48, 64, 4)
-    assert np.array_equal(rgba[..., :3], RGB)
-    assert (rgba[..., 3] == 100).all()
+    assert bgra.dtype == np.uint8
+    assert bgra.shape == (48, 64, 4)
+    assert np.array_equal(bgra[..., 2::-1], RGB)
+    assert (bgra[..., 3] == 100).all()
     assert np.array_equal(RGB, before)  # the picture is not written to
 
 
 def test_colour_under_nothing_is_zero() -> None:
     alpha = np.random.default_rng(5).choice(np.array([0, 1, 255], np.uint8), (48, 64))
 
-    rgba = apply_alpha(DecodedImage(RGB, None), alpha)
+    bgra = apply_alpha(RGB, alpha)
 
-    assert (rgba[alpha == 0] == 0).all()
-    assert np.array_equal(rgba[alpha > 0, :3], RGB[alpha > 0])
+    assert (bgra[alpha == 0] == 0).all()
+    assert np.array_equal(bgra[..., 2::-1][alpha > 0], RGB[alpha > 0])
 
 
-def test_the_pictures_own_alpha_multiplies_the_matte() -> None:
-    own = np.full((48, 64), 128, np.uint8)
-    own[:10] = 0
-    matte = np.full((48, 64), 128, np.uint8)
-    matte[-10:] = 255
+def every_pair() -> npt.NDArray[np.uint8]:
+    """Each value of a colour at each alpha: BGRA, 256 x 256 x 4, the value by rows and the alpha by columns."""
+    value, alpha = np.mgrid[:256, :256].astype(np.uint8)
+    return np.dstack([value, value, value, alpha])
 
-    alpha = apply_alpha(DecodedImage(RGB, own), matte)[..., 3]
 
-    assert (alpha[:10] == 0).all()
-    assert (alpha[10:-10] == 64).all()
-    assert (alpha[-10:] == 128).all()
+@pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255), (1, 127, 254)])
+def test_laying_rounds_to_the_nearest(background: tuple[int, int, int]) -> None:
+    pairs = every_pair()
+    value, alpha = pairs[..., :3].astype(float), pairs[..., 3:] / 255
+
+    laid = lay_on(pairs, background)
+
+    exact = value * alpha + np.array(background[::-1]) * (1 - alpha)
+    assert laid.dtype == np.uint8
+    assert np.abs(laid - exact).max() <= 0.5 + 1e-9
+
+
+def test_red_is_red() -> None:
+    assert lay_on(np.zeros((1, 1, 4), np.uint8), (200, 100, 50)).tolist() == [[[50, 100, 200]]]
+
+
+def test_a_view_is_laid_like_its_copy_and_left_alone() -> None:
+    pairs = every_pair()
+    before = pairs.copy()
+    view = pairs[3:200, 7:90]
+
+    assert np.array_equal(lay_on(view, (9, 8, 7)), lay_on(view.copy(), (9, 8, 7)))
+    assert np.array_equal(pairs, before)

@@ -22,7 +22,7 @@ PHOTOS = ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 
 def matte(name: str) -> npt.NDArray[np.uint8]:
     """The alpha of the finished cut-out, at a quarter of its size."""
-    png = cut_out(photo(name), Parrot(raw_of_photo(name)), CutoutOptions(trim=False), ImageLimits()).png
+    png = cut_out(photo(name), Parrot(raw_of_photo(name)), CutoutOptions(trim=False), ImageLimits()).data
     alpha = Image.fromarray(decoded_png(png)[..., 3])
     return np.asarray(alpha.reduce(4))
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from app.imaging.engines.onnxruntime import OnnxRuntimeEngine
 from app.imaging.errors import UnknownForeground
 from app.imaging.isnet import preprocess
-from app.imaging.matte import MIN_CONFIDENCE, confidence_of, enlarge, read_matte
+from app.imaging.matte import MIN_CONFIDENCE, confidence_of, enlarge_as_rembg, read_matte
 from tests.imaging.model import raw_of_photo
 from tests.imaging.pictures import noise
 
@@ -73,7 +73,7 @@ def test_confidence_lies_between_the_mean_and_the_maximum(raw: npt.NDArray[np.fl
 @pytest.mark.parametrize("size", [(50, 50), (1024, 1024), (640, 2000)])
 def test_it_is_enlarged_to_the_pictures_size(size: tuple[int, int]) -> None:
     width, height = size
-    alpha = enlarge(read_matte(square(0.0, 1.0), MIN_CONFIDENCE).alpha, width, height)
+    alpha = enlarge_as_rembg(read_matte(square(0.0, 1.0), MIN_CONFIDENCE).alpha, width, height)
 
     assert alpha.dtype == np.uint8
     assert alpha.shape == (height, width)

@@ -43,7 +43,7 @@ def test_the_matte_is_rembgs(name: str, oracle: Any) -> None:
     image = decode(photo(name), ImageLimits())  # rembg would drop the colour profile that rocket.jpg has
     raw = raw_of_photo(name)
     as_is = CutoutOptions(refine=False, trim=False)
-    ours = decoded_png(cut_out(photo(name), Parrot(raw), as_is, ImageLimits()).png)[..., 3]
+    ours = decoded_png(cut_out(photo(name), Parrot(raw), as_is, ImageLimits()).data)[..., 3]
     (mask,) = oracle.predict(Image.fromarray(image.rgb))
     theirs = np.asarray(mask)
 

@@ -1,12 +1,17 @@
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.imaging.decode import decode
+from app.imaging.encode import encode
 from app.imaging.errors import ImageError, UnknownForeground
 from app.imaging.limits import ImageLimits
-from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
+from app.imaging.pipeline import Cutout, CutoutOptions, compose, cut_out, find_matte
 from tests.imaging.model import Parrot, Raw
-from tests.imaging.pictures import decoded_png, disc, encoded, exif
+from tests.imaging.pictures import ORANGE, SKY, decoded_png, disc, encoded, exif
 
 STAGES = ["decoding", "inferring", "refining", "encoding"]
 
@@ -26,7 +31,7 @@ def run(raw: Raw, data: bytes, **options: object) -> Cutout:
 def test_a_removal_from_bytes_to_bytes(raw: Raw) -> None:
     cutout = run(raw, encoded(disc(320, 240), "JPEG"))
 
-    rgba = decoded_png(cutout.png)
+    rgba = decoded_png(cutout.data)
     assert _near(cutout.width, 160 + 20)
     assert _near(cutout.height, 120 + 20)
     assert rgba.shape == (cutout.height, cutout.width, 4)
@@ -50,8 +55,8 @@ def test_refining_takes_away_specks_and_haze(raw: Raw) -> None:
     raw[900:920, 900:920] = 0.03
     data = encoded(disc(1024, 1024), "PNG")
 
-    refined = decoded_png(run(raw, data, trim=False).png)[..., 3]
-    as_is = decoded_png(run(raw, data, trim=False, refine=False).png)[..., 3]
+    refined = decoded_png(run(raw, data, trim=False).data)[..., 3]
+    as_is = decoded_png(run(raw, data, trim=False, refine=False).data)[..., 3]
 
     assert (as_is[12, 12], as_is[910, 910]) == (233, 5)
     assert (refined[12, 12], refined[910, 910]) == (0, 0)
@@ -100,6 +105,66 @@ def test_a_transparent_spot_stays_transparent(raw: Raw) -> None:
     cutout = run(raw, encoded(stored, "PNG"), padding=0)
 
     assert _near(cutout.width, 80)
+
+
+def test_the_pictures_own_transparency_multiplies_the_matte(raw: Raw) -> None:
+    stored = disc(320, 240).convert("RGBA")
+    stored.putalpha(128)
+
+    assert decoded_png(run(raw, encoded(stored, "PNG"), trim=False).data)[120, 160, 3] == 128
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_a_kept_matte_is_composed_again_without_the_network(raw: Raw, refine: bool) -> None:
+    data, options = encoded(disc(320, 240), "PNG"), CutoutOptions(refine=refine)
+    kept = find_matte(raw, decode(data, ImageLimits()), options).alpha
+
+    again = encode(compose(decode(data, ImageLimits()), kept, options), "png")
+    on_white = compose(decode(data, ImageLimits()), kept, replace(options, background=(255, 255, 255), trim=False))
+
+    assert again == run(raw, data, refine=refine).data
+    assert on_white[0, 0].tolist() == [255, 255, 255]
+    assert on_white.shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize(("format_", "mode"), [("png", "RGBA"), ("webp", "RGBA"), ("jpg", "RGB")])
+def test_it_comes_in_the_format_asked_for(raw: Raw, format_: str, mode: str) -> None:
+    background = (255, 255, 255) if format_ == "jpg" else None
+    cutout = run(raw, encoded(disc(320, 240), "PNG"), format=format_, background=background)
+
+    with Image.open(io.BytesIO(cutout.data)) as image:
+        assert (image.mode, image.size) == (mode, (cutout.width, cutout.height))
+    assert cutout.format == format_
+
+
+def test_the_best_quality_moves_soft_edges_and_nothing_else(raw: Raw) -> None:
+    """A matte that is too wide for the disc is brought to it."""
+    y, x = np.mgrid[:1024, :1024]
+    distance = np.hypot(y - 512, (x - 512))
+    raw = np.clip((400 - distance) / 120 + 0.5, 0.01, 0.98).astype(np.float32)
+    data = encoded(disc(1024, 1024), "PNG")
+
+    balanced = decoded_png(run(raw, data, trim=False).data)[..., 3].astype(int)
+    best = decoded_png(run(raw, data, trim=False, quality="best").data)[..., 3].astype(int)
+
+    truth = np.where(distance < 1024 // 3, 255, 0)
+    assert np.abs(best - truth).mean() < np.abs(balanced - truth).mean()
+    assert (best[distance < 250] == 255).all()
+    assert (best[distance > 480] == 0).all()
+
+
+def test_no_fringe_of_the_old_background_is_left(raw: Raw) -> None:
+    """A soft orange disc before the sky: over white nothing is darker than orange and white make it, nor is it blue."""
+    y, x = np.mgrid[:600, :600]
+    soft = np.clip((200 - np.hypot(y - 300, x - 300)) / 12 + 0.5, 0, 1)[..., np.newaxis]
+    picture = Image.fromarray(np.rint(np.array(ORANGE) * soft + np.array(SKY) * (1 - soft)).astype(np.uint8))
+    small = np.asarray(Image.fromarray(np.rint(soft[..., 0] * 255).astype(np.uint8)).resize((1024, 1024)))
+
+    cutout = decoded_png(run((small / 255 * 0.97 + 0.01).astype(np.float32), encoded(picture, "PNG")).data)
+
+    seen = cutout[cutout[..., 3] > 25].astype(int)
+    assert np.abs(seen[:, :3] - ORANGE).max() <= 30
+    assert np.abs(seen[:, :3] - ORANGE).mean() <= 3
 
 
 def test_a_subject_on_nothing_but_transparency_is_none(raw: Raw) -> None:

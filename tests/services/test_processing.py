@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings
 from app.core.errors import StorageUnavailable
 from app.core.metrics import MetricsLog
+from app.core.options import ResultFormat
 from app.core.states import Stage, TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
@@ -37,6 +39,7 @@ class DiscEngine:
     """Sees a disc in the middle of every picture; `before` runs first, as a fault or an intrusion."""
 
     name = "disc"
+    precision = "fp32"
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         self.before = before
@@ -107,12 +110,21 @@ def test_a_picture_is_cut_out(bench: Bench, user: User) -> None:
     bench.process(task_id)
     task = row(bench.sessions, task_id)
     assert (task.status, task.attempt, task.retries, task.progress) == ("completed", 1, 0, 100)
-    assert task.result_key == result_key(user.id, task_id, 1)
+    assert task.result_key == result_key(user.id, task_id, 1, ResultFormat.PNG)
     with Image.open(io.BytesIO(bench.store.get(task.result_key))) as picture:
         assert (picture.mode, picture.size) == ("RGBA", (task.result_width, task.result_height))
     assert task.result_bytes == len(bench.store.get(task.result_key))
     (line,) = bench.metrics()
     assert (line["task_id"], line["status"]) == (str(task_id), "completed")
+    assert line["confidence"] == pytest.approx(task.confidence)
+    assert line["engine"] == "disc fp32"
+
+
+def test_how_unsure_it_was_is_in_the_metrics(bench: Bench, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.engine, "infer", lambda blob: np.full((1024, 1024), 0.1, np.float32))
+    bench.process(bench.task(user))
+    (line,) = bench.metrics()
+    assert (line["error_code"], line["confidence"]) == ("unknown_foreground", pytest.approx(0.1, abs=1e-3))
 
 
 def test_the_options_of_the_row_are_followed(bench: Bench, user: User) -> None:
@@ -120,6 +132,27 @@ def test_the_options_of_the_row_are_followed(bench: Bench, user: User) -> None:
     bench.process(task_id)
     task = row(bench.sessions, task_id)
     assert (task.result_width, task.result_height) == (200, 160)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "mode"),
+    [
+        ({"format": "webp"}, "WEBP", "RGBA"),
+        ({"format": "png", "background": "#102030"}, "PNG", "RGB"),
+        ({"format": "jpg", "background": "#102030"}, "JPEG", "RGB"),
+    ],
+)
+def test_the_result_is_what_was_asked_for(
+    bench: Bench, user: User, options: dict[str, str], kind: str, mode: str
+) -> None:
+    task_id = bench.task(user, options=options)
+    bench.process(task_id)
+    (key,) = bench.results()
+    assert key == result_key(user.id, task_id, 1, ResultFormat(options["format"]))
+    with Image.open(io.BytesIO(bench.store.get(key))) as picture:
+        assert (picture.format, picture.mode) == (kind, mode)
+        if mode == "RGB":
+            assert picture.getpixel((0, 0)) == pytest.approx((0x10, 0x20, 0x30), abs=3)
 
 
 def test_a_duplicate_message_does_nothing(bench: Bench, user: User) -> None:
@@ -166,6 +199,7 @@ def test_a_missing_original_fails_at_once(bench: Bench, user: User) -> None:
     [
         (StorageUnavailable("The object store cannot be reached."), "storage_unavailable"),
         (MemoryError(), "oom"),
+        (cv2.error("OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 1 bytes"), "oom"),
         (AttemptTimeout(), "timeout"),
     ],
 )
@@ -190,7 +224,7 @@ def test_a_fault_that_passes_is_forgotten(bench: Bench, user: User) -> None:
     bench.process(task_id)
     task = row(bench.sessions, task_id)
     assert (task.status, task.attempt, task.retries, task.error_code) == ("completed", 2, 1, None)
-    assert task.result_key == result_key(user.id, task_id, 2)
+    assert task.result_key == result_key(user.id, task_id, 2, ResultFormat.PNG)
 
 
 def test_an_unknown_error_is_ours_and_says_nothing_of_the_inside(bench: Bench, user: User) -> None:
@@ -234,7 +268,7 @@ def test_a_late_attempt_overwrites_nothing(bench: Bench, user: User) -> None:
     bench.process(task_id)
     task = row(bench.sessions, task_id)
     assert (task.status, task.attempt) == ("completed", 2)
-    assert bench.results() == [result_key(user.id, task_id, 2)]
+    assert bench.results() == [result_key(user.id, task_id, 2, ResultFormat.PNG)]
 
 
 def test_a_result_that_nobody_waits_for_is_taken_away_again(bench: Bench, user: User) -> None:

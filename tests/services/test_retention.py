@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, ServiceUnavailable, StorageUnavailable
-from app.core.options import RemovalOptions
+from app.core.options import RemovalOptions, ResultFormat
 from app.core.states import TaskStatus, UploadStatus
 from app.db import retention as rows
 from app.db import tasks
@@ -45,7 +45,8 @@ def finished(retention: Retention, user: User, age: float, *, attempts: int = 1)
     for _ in range(attempts):
         change(retention.sessions, task_id, status=TaskStatus.QUEUED, lease_until=None)
         assert claim(retention.sessions, task_id)
-    original, key = row(retention.sessions, task_id).upload.key, result_key(user.id, task_id, attempts)
+    original = row(retention.sessions, task_id).upload.key
+    key = result_key(user.id, task_id, attempts, ResultFormat.PNG)
     with retention.sessions.begin() as session:
         assert tasks.complete(session, Claim(task_id, attempts), Result(key, 3, 2, 1, 0.9))
         session.execute(update(Upload).where(Upload.key == original).values(created_at=ago(age)))
@@ -100,15 +101,17 @@ def test_an_original_that_another_task_needs_stays(retention: Retention, user: U
         assert held
         if status == "completed":
             with retention.sessions.begin() as session:
-                tasks.complete(session, held, Result(result_key(user.id, other, 1), 3, 2, 1, 0.9))
+                tasks.complete(session, held, Result(result_key(user.id, other, 1, ResultFormat.PNG), 3, 2, 1, 0.9))
     assert retention.clean() == Cleaned(1, 0, 1, 3)
     assert is_there(retention.store, original)
     assert row(retention.sessions, other).status == status
 
 
-def test_the_objects_of_lost_attempts_go_too(retention: Retention, user: User) -> None:
+@pytest.mark.parametrize("format_", ["png", "webp"])
+def test_the_objects_of_lost_attempts_go_too(retention: Retention, user: User, format_: str) -> None:
     task_id, _, _ = finished(retention, user, 8 * DAY, attempts=3)
-    lost = result_key(user.id, task_id, 1)
+    change(retention.sessions, task_id, options={"format": format_})
+    lost = result_key(user.id, task_id, 1, ResultFormat(format_))
     retention.store.put(lost, io.BytesIO(b"late"), "image/png")
     retention.clean()
     assert not is_there(retention.store, lost)

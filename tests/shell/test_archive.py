@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from app.core.options import ResultFormat
 from app.shell.archive import DUMP, MANIFEST, BackupProblem, Facts, Writer, is_key, opened, parse_manifest
 from app.storage.base import original_key, result_key
 
@@ -25,7 +26,7 @@ FACTS = Facts(
     local_user=UUID(int=7),
 )
 ORIGINAL = original_key(UUID(int=1), UUID(int=2))
-RESULT = result_key(UUID(int=1), UUID(int=3), 1)
+RESULT = result_key(UUID(int=1), UUID(int=3), 1, ResultFormat.PNG)
 CONTENTS = {DUMP: b"PGDMP" * 100, ORIGINAL: b"picture" * 300, RESULT: b"\x89PNG" * 150}
 
 Rewrite = Callable[[dict[str, bytes]], None]
@@ -254,16 +255,17 @@ def test_a_manifest_with_one_strange_value_is_still_sound_or_refused(name: str, 
     assert (manifest.format, manifest.objects) == (1, 2)
 
 
-@given(st.uuids(), st.uuids(), st.integers(1, 10))
-def test_our_keys_are_keys(user: UUID, other: UUID, attempt: int) -> None:
+@given(st.uuids(), st.uuids(), st.integers(1, 10), st.sampled_from(ResultFormat))
+def test_our_keys_are_keys(user: UUID, other: UUID, attempt: int, format_: ResultFormat) -> None:
     assert is_key(original_key(user, other))
-    assert is_key(result_key(user, other, attempt))
+    assert is_key(result_key(user, other, attempt, format_))
 
 
 @pytest.mark.parametrize(
     "name",
     ["", ".", DUMP, MANIFEST, f"/{ORIGINAL}", f"{ORIGINAL}\n", f"{ORIGINAL}/", f"x/{ORIGINAL}", ORIGINAL.upper()]
-    + [RESULT.replace("/1.png", name) for name in ("/.png", "/-1.png", "/1.png/..", "/1.PNG", "/../1.png", "/١.png")],
+    + [RESULT.replace("/1.png", name) for name in ("/.png", "/-1.png", "/1.png/..", "/1.PNG", "/../1.png", "/١.png")]
+    + [RESULT.replace("/1.png", name) for name in ("/1", "/1.gif", "/1.pngx", "/1.zip.png")],
 )
 def test_what_is_no_key(name: str) -> None:
     assert not is_key(name)

@@ -18,6 +18,7 @@ from alembic import command
 from sqlalchemy import text
 
 from app.core.config import Settings
+from app.core.options import ResultFormat
 from app.db import heartbeats, tasks
 from app.db.base import Base, Sessions, make_engine, make_sessions
 from app.db.migrations import Schema, alembic_config, current_revision
@@ -94,7 +95,7 @@ def fill(made: Stores) -> None:
     change(made.sessions, working, lease_until=ago(1))
     claimed = claim(made.sessions, done)
     assert claimed is not None
-    key = result_key(user, done, claimed.attempt)
+    key = result_key(user, done, claimed.attempt, ResultFormat.PNG)
     made.objects.put(key, io.BytesIO(encoded(kind="PNG")), "image/png")
     with made.sessions.begin() as session:
         assert tasks.complete(session, claimed, Result(key, 1234, 80, 60, 0.9))

@@ -43,6 +43,16 @@ def test_every_fault_comes_with_its_mend(layout: Layout, monkeypatch: pytest.Mon
     assert all(finding.mend for finding in found)
 
 
+def test_the_engine_is_told_and_one_that_is_not_there_is_a_fault(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert any("run by openvino" in finding.what for finding in examine(layout))
+    monkeypatch.setenv("ENGINE", "cuda")
+    (found,) = faults(layout)
+    assert "No GPU" in found.what
+    assert found.mend
+
+
 def test_settings_that_make_no_sense_are_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_IMAGE_SIDE", "many")
     assert "MAX_IMAGE_SIDE" in faults(layout)[0].what

@@ -10,7 +10,8 @@ import pytest
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, StorageUnavailable
-from app.storage.base import ObjectStore, disposition
+from app.core.options import ResultFormat
+from app.storage.base import ObjectStore, content_type, disposition, original_key, result_key
 from app.storage.memory import MemoryStore
 from app.storage.s3 import S3Store
 from tests.conftest import make_settings
@@ -76,6 +77,19 @@ def test_presigned_url_downloads_under_its_name_and_the_plain_one_is_refused(s3_
         "attachment; filename=\"mein K_se.png\"; filename*=UTF-8''mein%20K%C3%A4se.png"
     )
     assert httpx2.get(s3_store.url(key)).status_code == 403
+
+
+@pytest.mark.parametrize("format_", ResultFormat)
+def test_a_result_is_handed_out_as_what_it_is(s3_store: S3Store, format_: ResultFormat) -> None:
+    key = result_key(uuid4(), uuid4(), 1, format_)
+    s3_store.put(key, io.BytesIO(b"result"), content_type(key))
+    answer = httpx2.get(s3_store.presign(key, filename="a"))
+    assert answer.headers["content-type"] == format_.content_type
+
+
+def test_an_original_is_nothing_that_a_browser_would_show() -> None:
+    assert content_type(original_key(uuid4(), uuid4())) == "application/octet-stream"
+    assert content_type(f"originals/{uuid4()}/picture.png") == "application/octet-stream"
 
 
 def test_urls_are_signed_for_the_public_endpoint(environment: dict[str, str]) -> None:

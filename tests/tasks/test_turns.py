@@ -18,6 +18,7 @@ class CountingEngine:
     """Counts how many run at the same time; each run lasts until another one has tried to join it, or a moment."""
 
     name = "counting"
+    precision = "fp32"
 
     def __init__(self) -> None:
         self.running = self.most = self.runs = 0

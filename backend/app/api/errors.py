@@ -1,6 +1,6 @@
 """Errors on the wire: `application/problem+json` (RFC 9457), and the only place that knows status numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -24,6 +23,7 @@ from app.core.errors import (
     ServiceUnavailable,
 )
 from app.core.logging import get_logger
+from app.core.validation import sentence
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
@@ -91,16 +91,6 @@ def problem(
         errors=errors,
     )
     return JSONResponse(body.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
-
-
-def sentence(errors: Sequence[ErrorDetails | dict[str, Any]], *, quote: bool) -> str:
-    """The first wrong field in words. `quote` repeats what was given: never for a form with a password in it."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return "body: this is not valid JSON."
-    where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"})[:80]
-    given = f" (given: {str(first['input'])[:80]!r})" if quote and "input" in first else ""
-    return f"{where or 'body'}: {first['msg']}{given}"
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

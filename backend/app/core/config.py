@@ -124,6 +124,10 @@ class Settings(BaseSettings):
     task_timeout_seconds: int = Field(300, ge=5, description="longest time for one try")
 
     worker_concurrency: OptionalInt = Field(None, ge=1, description="worker processes; empty: from cores and memory")
+    engine: Literal["auto", "openvino", "onnxruntime", "cuda", "tensorrt"] = Field(
+        "auto",
+        description="what runs the network; auto: the fastest here. cuda, tensorrt: an NVIDIA GPU, by onnxruntime-gpu",
+    )
     model_path: OptionalPath = Field(None, description="a weights file of your own (isnet-general-use.onnx)")
     model_cache_dir: Path = Field(
         PROJECT_ROOT / "var" / "models", description="where weights are kept after the first fetch"

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.core.options import ResultFormat
 from app.core.states import TERMINAL, WAITING, Stage, TaskStatus, UploadStatus
 from app.db.base import Base
 
@@ -156,6 +157,11 @@ class Task(Base):
         Index("ix_tasks_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
     )
 
+    @property
+    def result_format(self) -> ResultFormat:
+        """What its result is written as; tasks of the time before there was a choice do not say it."""
+        return ResultFormat(self.options.get("format", ResultFormat.PNG))
+
     @classmethod
     def is_waiting(cls) -> ColumnElement[bool]:
         return cls.status.in_(sorted(WAITING))
@@ -191,6 +197,7 @@ class WorkerHeartbeat(Base):
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)  # host:pid
     kind: Mapped[str] = mapped_column(Text)
+    engine: Mapped[str | None] = mapped_column(Text)  # of a worker: what it runs the network with, and why
     started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     beat_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 

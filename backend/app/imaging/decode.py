@@ -4,8 +4,10 @@ import contextlib
 import io
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageCms
 
 from app.imaging.errors import ImageCorrupt, ImageError, ImageTruncated
@@ -13,21 +15,24 @@ from app.imaging.limits import ImageLimits
 from app.imaging.probe import open_header, orientation_of
 
 MAX_PROFILE_BYTES = 1024 * 1024
+_STRIP_BYTES = 128 * 1024
+_PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError)
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# By EXIF orientation: whether rows and columns change places first, and then what cv2.flip does (None: nothing).
+_UPRIGHT: dict[int, tuple[bool, int | None]] = {
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
 }
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`rgb`: uint8, H x W x 3, sRGB. `alpha`: uint8, H x W, or None for a picture without a transparent spot."""
+    """`rgb`: uint8, H x W x 3, sRGB, free to be changed. `alpha`: uint8, H x W; None if nothing is transparent."""
 
     rgb: npt.NDArray[np.uint8]
     alpha: npt.NDArray[np.uint8] | None
@@ -44,20 +49,50 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
         ImageError: as for `probe`; and `image_truncated` or `image_corrupt` when the pixels cannot be read.
     """
     format_, image = open_header(io.BytesIO(data), limits)
-    turn = _UPRIGHT.get(orientation_of(image))
-    profile = image.info.get("icc_profile")
+    turn = orientation_of(image)
     try:
+        profile = _foreign_profile(image)
+        pixels = _plain_jpeg(data) if format_ == "JPEG" and image.mode in ("L", "RGB") and profile is None else None
+        if pixels is not None:
+            return DecodedImage(_upright(pixels, turn), None)
         image.load()
-        rgb, alpha = _split(image)
-        rgb = _to_srgb(rgb, profile)
+        colours, alpha = _split(image)
+        del image
+        rgb = _array(_to_srgb(colours, profile))
     except MemoryError:
         raise  # the machine's fault, not the picture's
     except Exception as error:  # hostile bytes draw a dozen kinds of exception from Pillow
         raise _fault(error) from error
-    if turn is not None:
-        rgb = rgb.transpose(turn)
-        alpha = alpha.transpose(turn) if alpha is not None else None
-    return DecodedImage(np.asarray(rgb), _meaningful(alpha, ignore_if_empty=format_ == "BMP"))
+    opacity = _meaningful(alpha, ignore_if_empty=format_ == "BMP")
+    return DecodedImage(_upright(rgb, turn), None if opacity is None else _upright(opacity, turn))
+
+
+def _plain_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """The pixels of a JPEG that needs nothing but decoding; None where Pillow has to judge what is odd about it.
+
+    The same library and the same values as Pillow's, in a third of the time: straight into the array.
+    """
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+    except ValueError:
+        return None
+
+
+def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an RGB picture, strip by strip: at once they would be copied twice, in twice the time."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(_STRIP_BYTES // (4 * image.width), 1)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    swap, flip = _UPRIGHT.get(orientation, (False, None))
+    if swap:
+        pixels = np.asarray(cv2.transpose(pixels), dtype=np.uint8)
+    return pixels if flip is None else np.asarray(cv2.flip(pixels, flip), dtype=np.uint8)
 
 
 def _fault(error: Exception) -> ImageError:
@@ -97,17 +132,39 @@ def _colour_key(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.where(transparent, 0, 255).astype(np.uint8))
 
 
-def _to_srgb(image: Image.Image, profile: object) -> Image.Image:
+def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The picture's colour profile, where there is one that can be read and that is not sRGB by another name."""
+    data = image.info.get("icc_profile")
+    if not isinstance(data, bytes) or not 0 < len(data) <= MAX_PROFILE_BYTES:
+        return None
+    with contextlib.suppress(*_PROFILE_ERRORS):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if not (_space_of(profile) == "RGB" and _is_srgb(profile)):
+            return profile
+    return None
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether converting would leave the colours as they are, but for one level of rounding.
+
+    Most pictures say that they are sRGB, in profiles of many makers; converting 12 megapixels of them takes 160 ms.
+    """
+    levels = np.linspace(0, 255, 16).astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(64, 64, 3)
+    converted = np.asarray(_through_profile(Image.fromarray(colours), profile))
+    return bool((cv2.absdiff(converted, colours) <= 1).all())
+
+
+def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
     """RGB in sRGB. Relative colorimetric with black-point compensation, as browsers do it."""
-    if isinstance(profile, bytes) and 0 < len(profile) <= MAX_PROFILE_BYTES:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    if profile is not None:
+        with contextlib.suppress(*_PROFILE_ERRORS):  # as when it is made for another kind of picture
+            return _through_profile(image, profile)
     return image.convert("RGB")
 
 
 def _through_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    space = profile.profile.xcolor_space.strip()
-    if space == "RGB" and image.mode == "L":  # a grey file that carries a screen's profile: common
+    if _space_of(profile) == "RGB" and image.mode == "L":  # a grey file that carries a screen's profile: common
         image = image.convert("RGB")
     converted = ImageCms.profileToProfile(
         image,
@@ -120,6 +177,10 @@ def _through_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> I
     if converted is None:  # only with inPlace=True, says Pillow's signature
         raise ValueError("no picture")
     return converted
+
+
+def _space_of(profile: ImageCms.ImageCmsProfile) -> str:
+    return str(profile.profile.xcolor_space.strip())
 
 
 def _meaningful(alpha: Image.Image | None, *, ignore_if_empty: bool) -> npt.NDArray[np.uint8] | None:

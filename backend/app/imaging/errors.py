@@ -3,6 +3,8 @@
 import math
 
 MEBIBYTE = 1024 * 1024
+# OpenCV; libwebp through Pillow; onnxruntime; whatever else is written in C++.
+_OUT_OF_MEMORY = ("insufficient memory", "out of memory", "failed to allocate memory", "bad_alloc")
 
 
 class ImageError(Exception):
@@ -71,16 +73,31 @@ class ImageCorrupt(ImageError):
 
 
 class UnknownForeground(ImageError):
+    """`confidence`: what was found instead, as `matte.confidence_of` says it; None where that is not why."""
+
     code = "unknown_foreground"
 
-    def __init__(self) -> None:
+    def __init__(self, confidence: float | None = None) -> None:
+        self.confidence = confidence
         super().__init__("No clear subject found in the image")
+
+
+class EngineUnavailable(Exception):
+    """The engine or the device that was asked for is not on this machine. Nor is that a picture's fault."""
+
+    code = "engine_unavailable"
 
 
 class ModelUnavailable(Exception):
     """The weights are missing or unfit. No picture's fault, and so no `ImageError`."""
 
     code = "model_unavailable"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library says, each in its own way, what Python says by `MemoryError`."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
 
 
 def _apart(size_bytes: int, max_bytes: int) -> tuple[str, str]:

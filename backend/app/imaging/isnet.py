@@ -4,11 +4,16 @@ The network and its preparation: X. Qin et al., "Highly Accurate Dichotomous Ima
 follow rembg's `DisSession` (model `isnet-general-use`), which serves as the oracle in the tests.
 """
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 SIDE = 1024
+
+# As often as this goes into a side, the picture is first reduced along it, by area: 12 megapixels are then small in 55
+# to 75 ms instead of 134, and the mattes differ by 0.02 to 0.4 of 255. By area alone it is no faster and farther off.
+_ENOUGH = 1400
 
 
 def preprocess(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -20,6 +25,9 @@ def preprocess(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     Returns:
         float32, 1 x 3 x 1024 x 1024, in -0.5..0.5.
     """
+    height, width = (side // max(side // _ENOUGH, 1) for side in rgb.shape[:2])
+    if (height, width) != rgb.shape[:2]:
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA))
     # Lanczos of Pillow and none of OpenCV's: the latter does not widen its kernel when it shrinks, and aliases.
     square = np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     brightest = max(int(square.max()), 1)  # an all-black picture stays black instead of dividing by zero

@@ -38,12 +38,12 @@ def read_matte(raw: npt.NDArray[np.float32], min_confidence: float, *, as_rembg:
     confidence = confidence_of(raw)
     lowest, highest = float(raw.min()), float(raw.max())
     if confidence < min_confidence or highest <= lowest:
-        raise UnknownForeground
+        raise UnknownForeground(confidence)
     stretched = (raw - lowest) / (highest - lowest) * 255
     return Matte((stretched if as_rembg else np.rint(stretched)).astype(np.uint8), confidence)
 
 
-def enlarge(alpha: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+def enlarge_as_rembg(alpha: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     """The matte at the picture's size, by Lanczos as rembg does it.
 
     Args:

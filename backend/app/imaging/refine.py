@@ -14,6 +14,9 @@ _REACH = 20
 # Holes of up to 4 x 4 pixels of the network's square are less than the network can tell from its own noise.
 _PINHOLE = 16
 
+Chosen = tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]
+"""The parts' labels, H x W, and which of the labels are meant."""
+
 _LEVELS = np.clip(np.rint((np.arange(256) - BLACK) * (255 / (WHITE - BLACK))), 0, 255).astype(np.uint8)
 
 
@@ -30,8 +33,9 @@ def clean(alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         uint8, 1024 x 1024.
     """
     cleaned = alpha.copy()
-    cleaned[_specks(alpha)] = 0
-    cleaned[_pinholes(alpha)] = 255
+    for (labels, chosen), value in ((_specks(alpha), 0), (_pinholes(alpha), 255)):
+        if chosen.any():  # most pictures have none
+            cleaned[chosen[labels]] = value
     return cleaned
 
 
@@ -47,28 +51,29 @@ def level(alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.LUT(alpha, _LEVELS), dtype=np.uint8)
 
 
-def _specks(alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Where the tiny parts are that lie far from every subject. H x W."""
+def _specks(alpha: npt.NDArray[np.uint8]) -> Chosen:
+    """The tiny parts that lie far from every subject."""
     labels, stats = _parts(alpha > BLACK)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0  # what is not in any part
     is_speck = areas < _SPECK * areas.max()
-    is_subject = areas >= max(_SUBJECT * areas.max(), 1)
-    near = cv2.dilate(is_subject[labels].astype(np.uint8), np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8))
-    is_speck[labels[near > 0]] = False
     is_speck[0] = False
-    return np.asarray(is_speck[labels], dtype=np.bool_)
+    if is_speck.any():
+        is_subject = areas >= max(_SUBJECT * areas.max(), 1)
+        near = cv2.dilate(is_subject[labels].astype(np.uint8), np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8))
+        is_speck[labels[near > 0]] = False
+    return labels, is_speck
 
 
-def _pinholes(alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Where the tiny spots are that opaque subject encloses on all sides. H x W."""
+def _pinholes(alpha: npt.NDArray[np.uint8]) -> Chosen:
+    """The tiny spots that opaque subject encloses on all sides."""
     labels, stats = _parts(alpha < WHITE)
     left, top, width, height, area = stats.T
     rows, columns = alpha.shape
     is_enclosed = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
     is_pinhole = is_enclosed & (area <= _PINHOLE)
     is_pinhole[0] = False  # the opaque subject itself
-    return np.asarray(is_pinhole[labels], dtype=np.bool_)
+    return labels, is_pinhole
 
 
 def _parts(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

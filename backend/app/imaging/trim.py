@@ -1,4 +1,4 @@
-"""Cuts a cut-out down to its subject."""
+"""Where the subject is."""
 
 import cv2
 import numpy as np
@@ -7,22 +7,24 @@ import numpy.typing as npt
 HAZE = 7
 """Alpha up to here does not count as subject when a box is drawn: it cannot be seen, and may lie far out."""
 
+Box = tuple[slice, slice]
+"""Rows and columns, as an index into an array H x W or H x W x C."""
 
-def trim(rgba: npt.NDArray[np.uint8], padding: int) -> npt.NDArray[np.uint8]:
+
+def subject_box(alpha: npt.NDArray[np.uint8], padding: int) -> Box:
     """The part of the picture that holds the subject.
 
     Args:
-        rgba: uint8, H x W x 4.
+        alpha: uint8, H x W.
         padding: pixels kept on each side, as far as the picture has them.
 
     Returns:
-        uint8, h x w x 4: a view of `rgba`. The whole picture when nothing in it is visible.
+        The whole picture when nothing in it is visible.
     """
-    alpha = np.ascontiguousarray(rgba[..., 3])
     _, visible = cv2.threshold(alpha, HAZE, 255, cv2.THRESH_BINARY)
     x, y, width, height = cv2.boundingRect(visible)
     if width == 0:  # nothing but haze
         x, y, width, height = cv2.boundingRect(alpha)
     if width == 0:
-        return rgba
-    return rgba[max(y - padding, 0) : y + height + padding, max(x - padding, 0) : x + width + padding]
+        return np.s_[:, :]
+    return np.s_[max(y - padding, 0) : y + height + padding, max(x - padding, 0) : x + width + padding]

@@ -42,6 +42,11 @@ ISNET_GENERAL_USE = ModelEntry(
 )
 
 
+def where_weights_are(cache_dir: Path, model_path: Path | None) -> Path:
+    """Where `ensure_weights` has put them, or found them."""
+    return model_path or cache_dir / FILE_NAME
+
+
 def ensure_weights(
     cache_dir: Path, model_path: Path | None, on_progress: Progress = lambda what, done, total: None
 ) -> Path:
@@ -61,7 +66,7 @@ def ensure_weights(
     if model_path is not None:
         verify(model_path)
         return model_path
-    target = cache_dir / FILE_NAME
+    target = where_weights_are(cache_dir, None)
     if _is_intact(target):
         return target
     try:

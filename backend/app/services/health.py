@@ -121,9 +121,11 @@ class Health:
     def _workers(self) -> Details:
         with self.sessions.begin() as session:
             online = heartbeats.online(session, "worker", timing=self.timing)
+            engines = heartbeats.engines(session, timing=self.timing)
             queued, oldest = tasks.queue_facts(session)
         details: Details = {
             "online": online,
+            "engines": engines,
             "queued": queued,
             "oldest_queued_s": None if oldest is None else round(oldest, 1),
         }

@@ -28,11 +28,11 @@ from app.db.base import Sessions
 from app.db.models import Task
 from app.db.tasks import Claim, Result
 from app.imaging.engines.base import Engine
-from app.imaging.errors import ImageError
+from app.imaging.errors import ImageError, is_out_of_memory
 from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
 from app.services.about import image_limits
 from app.services.pulse import Fenced, Grip, Pulse
-from app.storage.base import ObjectStore, result_key
+from app.storage.base import ObjectStore, content_type, result_key
 
 SETTLE_PAUSE = 1.0  # seconds between tries to write the outcome while the database is away
 
@@ -78,7 +78,7 @@ class Processing:
                 raise
             except Fenced:
                 log.warning("attempt_fenced")
-                self._discard(task.id, result_key(task.user_id, task.id, held.attempt))
+                self._discard(task.id, _key(task, held))
 
     def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:
         try:
@@ -86,22 +86,23 @@ class Processing:
         except Fenced:
             raise
         except ImageError as error:
-            self._fail(held, task, error.code, str(error))
+            self._fail(held, task, error.code, str(error), getattr(error, "confidence", None))
         except ObjectNotFound:
             self._fail(held, task, "original_missing", "The original image is no longer stored.")
         except self.timeouts:
             seconds = self.settings.timing.soft_limit
             self._retry(held, task, "timeout", f"The image was not finished within {seconds} seconds.")
-        except MemoryError:
-            # Past this frame it would take the worker's main process down with it.
-            self._retry(held, task, "oom", "The worker ran out of memory.")
         except SQLAlchemyError as error:
             log.warning("database_failed", error=type(error).__name__)
             self._retry(held, task, "database_unavailable", "The database could not be reached.")
         except AppError as error:
             act = self._retry if error.retryable else self._fail
             act(held, task, error.code, error.message)
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                # A MemoryError past this frame would take the worker's main process down with it.
+                self._retry(held, task, "oom", "The worker ran out of memory.")
+                return
             log.exception("attempt_crashed")
             self._fail(held, task, "internal_error", "The image could not be processed because of an internal error.")
 
@@ -126,11 +127,11 @@ class Processing:
         cutout = cut_out(data, self.engine, self._options(task), image_limits(self.settings), on_stage=enter)
         enter(Stage.UPLOADING)
         clock = time.perf_counter()
-        key = result_key(task.user_id, task.id, held.attempt)
-        self.store.put(key, io.BytesIO(cutout.png), "image/png")
+        key = _key(task, held)
+        self.store.put(key, io.BytesIO(cutout.data), content_type(key))
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
         grip.check()
-        result = Result(key, len(cutout.png), cutout.width, cutout.height, cutout.confidence)
+        result = Result(key, len(cutout.data), cutout.width, cutout.height, cutout.confidence)
 
         def finish(session: Session) -> bool:
             return tasks.complete(session, held, result) or tasks.delivers(session, task.id, key)
@@ -143,15 +144,18 @@ class Processing:
         asked = RemovalOptions.model_validate(task.options)
         return CutoutOptions(
             refine=asked.refine,
+            quality=asked.quality,
             trim=asked.trim,
             padding=asked.padding,
+            background=asked.background_rgb,
+            format=asked.format,
             min_confidence=self.settings.min_confidence,
         )
 
-    def _fail(self, held: Claim, task: Task, code: str, message: str) -> None:
+    def _fail(self, held: Claim, task: Task, code: str, message: str, confidence: float | None = None) -> None:
         if self._settle(lambda session: tasks.fail(session, held, code=code, message=message)):
             log.info("task_failed", error_code=code)
-            self._report(task, TaskStatus.FAILED, error_code=code)
+            self._report(task, TaskStatus.FAILED, error_code=code, confidence=confidence)
 
     def _retry(self, held: Claim, task: Task, code: str, message: str) -> None:
         status = self._settle(
@@ -203,6 +207,7 @@ class Processing:
         cutout: Cutout | None = None,
         *,
         error_code: str | None = None,
+        confidence: float | None = None,
     ) -> None:
         """One line in the metrics, one in the log. Neither may turn a finished task into a failed one."""
         took = sum((seconds or {}).values())
@@ -217,8 +222,11 @@ class Processing:
             "metadata": {
                 "original_size": [upload.width, upload.height],
                 "processed_size": [cutout.width, cutout.height] if cutout else None,
-                "compression_ratio": round(len(cutout.png) / upload.size_bytes, 3) if cutout else None,
+                "compression_ratio": round(len(cutout.data) / upload.size_bytes, 3) if cutout else None,
             },
+            "quality": task.options.get("quality"),
+            "engine": f"{self.engine.name} {self.engine.precision}",
+            "confidence": cutout.confidence if cutout else confidence,
             "stages": {name: round(value, 4) for name, value in (seconds or {}).items()},
             "error_code": error_code,
         }
@@ -226,3 +234,7 @@ class Processing:
             self.metrics.write(fields)
         except OSError as error:
             log.warning("metrics_not_written", error=str(error))
+
+
+def _key(task: Task, held: Claim) -> str:
+    return result_key(task.user_id, task.id, held.attempt, task.result_format)

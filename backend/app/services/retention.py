@@ -132,7 +132,7 @@ class Retention:
 
 def _result(task: Task) -> _Doomed:
     # Also an attempt that lost its task may have left an object.
-    keys = [result_key(task.user_id, task.id, attempt) for attempt in range(1, task.attempt + 1)]
+    keys = [result_key(task.user_id, task.id, attempt, task.result_format) for attempt in range(1, task.attempt + 1)]
     return _Doomed(task.id, keys, int(task.result_bytes is not None), task.result_bytes or 0)
 
 

@@ -85,9 +85,9 @@ class Statuses:
 
 
 def result_name(task: Task) -> str:
-    """`photo.jpg` comes back as `photo-cutout.png`."""
+    """`photo.jpg` comes back as `photo-cutout.png`, or whatever was asked for."""
     stem = PurePath(task.upload.filename).stem if task.upload.filename else str(task.id)
-    return f"{stem}-cutout.png"
+    return f"{stem}-cutout.{task.result_format}"
 
 
 def make_cursor(created_at: datetime, task_id: UUID) -> str:

@@ -19,7 +19,7 @@ from app.imaging.errors import ImageError
 from app.imaging.probe import ImageFacts, probe
 from app.services.about import image_limits
 from app.services.bell import Bell
-from app.storage.base import ObjectStore, original_key
+from app.storage.base import ObjectStore, content_type, original_key
 
 QUEUE = "interactive"
 MAX_NAME = 200
@@ -72,8 +72,7 @@ class Submissions:
         with self.sessions.begin() as session:
             session.add(upload)
         try:
-            # Never under its own type: an original is not for a browser to interpret.
-            self.store.put(key, file, "application/octet-stream")
+            self.store.put(key, file, content_type(key))
         except Exception:
             self._take_back(upload_id, key)
             raise
@@ -98,7 +97,7 @@ class Submissions:
             user_id=user_id,
             upload_id=upload_id,
             operation=Operation.REMOVE_BACKGROUND,
-            options=options.model_dump(),
+            options=options.model_dump(mode="json"),
             queue=QUEUE,
             request_id=request_id,
             max_retries=self.settings.task_max_retries,

@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, StringConstraints, model_validator
 
 from app.core.errors import AppError
+from app.core.options import ResultFormat
 
 DUMP = "database.dump"
 MANIFEST = "manifest.json"
@@ -24,7 +25,8 @@ FORMAT = 1  # see `Manifest.format`
 
 _MANIFEST_MAX = 256 * 1024 * 1024  # about a million objects
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_KEY = re.compile(rf"(originals/{_UUID}/{_UUID}|processed/{_UUID}/{_UUID}/[0-9]{{1,9}}\.png)", re.ASCII)
+_ENDING = "|".join(ResultFormat)
+_KEY = re.compile(rf"(originals/{_UUID}/{_UUID}|processed/{_UUID}/{_UUID}/[0-9]{{1,9}}\.({_ENDING}))", re.ASCII)
 
 
 class BackupProblem(AppError):
@@ -84,10 +86,6 @@ class _Head(BaseModel):
 def is_key(name: str) -> bool:
     """Whether this is a key that we give to an object."""
     return _KEY.fullmatch(name) is not None
-
-
-def content_type(key: str) -> str:
-    return "application/octet-stream" if key.startswith("originals/") else "image/png"
 
 
 def parse_manifest(text: bytes) -> Manifest:

@@ -28,7 +28,7 @@ from app.embedded.given import SECRET, external, given, variable_of
 from app.embedded.layout import PROJECT_ROOT, Layout
 from app.embedded.programs import PROGRAMS, SERVICES, program
 from app.embedded.state import DEFAULT_API_PORT, PORT_NAMES, State, load
-from app.imaging.errors import ModelUnavailable
+from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.weights import FILE_NAME, verify
 from app.services.about import ModelRefused, require_licence
 from app.shell.serving import MIN_FREE
@@ -61,6 +61,7 @@ def examine(layout: Layout) -> Findings:
         _data_folder,
         _settings,
         _weights,
+        _engine,
         _own_services,
         _remains,
         _running,
@@ -174,6 +175,18 @@ def _weights(layout: Layout) -> Findings:
         yield Finding("fault", str(error), "Unset COMMERCIAL_ONLY.")
     except ModelUnavailable as error:
         yield Finding("fault", str(error), "Delete the file, so that it is fetched again, or set MODEL_PATH.")
+
+
+def _engine(layout: Layout) -> Findings:
+    # Here and not above: asking the libraries takes longer than all the rest of the command line.
+    from app.imaging.engines.choice import choose  # noqa: PLC0415
+
+    try:
+        choice = choose(_settings_now(layout).engine)[0]
+    except EngineUnavailable as error:
+        yield Finding("fault", f"{error}.", "Set ENGINE=auto.")
+    else:
+        yield Finding("ok", f"The network will be run by {choice.wish}: {choice.reason}")
 
 
 def _own_services(layout: Layout) -> Findings:

@@ -22,10 +22,10 @@ from app.embedded.given import external, given
 from app.embedded.layout import EmbeddedError, Layout
 from app.embedded.privileges import Identity, postgres_identity, remove
 from app.embedded.state import load_or_create, save
-from app.shell.archive import DUMP, Archive, BackupProblem, Manifest, content_type, opened
+from app.shell.archive import DUMP, Archive, BackupProblem, Manifest, opened
 from app.shell.display import Steps, fetching
 from app.shell.weights import settings_of
-from app.storage.base import ObjectStore
+from app.storage.base import ObjectStore, content_type
 from app.storage.s3 import S3Store
 
 

@@ -3,12 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.options import ResultFormat
 from app.shell.errors import FileProblem, UsageProblem
 
-_NOT_PNG = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+_NO_RESULT = {".bmp", ".gif", ".tif", ".tiff", ".avif"}
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,42 @@ class Failure:
         return f"{self.source}: {self.reason}"
 
 
-def plan(sources: Sequence[Path], output: str | None, *, force: bool) -> tuple[list[Job], list[Failure]]:
+def format_of(output: str | None, asked: str | None) -> str:
+    """The format by its name: the one asked for, else what the name of the one file says, else PNG.
+
+    Raises:
+        UsageProblem: the two contradict one another, or there is no such result.
+    """
+    suffix = "" if output is None or _is_folder(output) else Path(output).suffix.lower()
+    named = _named(suffix)
+    if suffix in _NO_RESULT:
+        raise UsageProblem(f"--output {output}: a result is {', '.join(ResultFormat)}, and nothing else.")
+    if asked is None:
+        return named or ResultFormat.PNG
+    if named is not None and named != _named(f".{asked.lower()}"):
+        raise UsageProblem(f"--output {output} contradicts --format {asked}.")
+    return asked
+
+
+def _named(suffix: str) -> ResultFormat | None:
+    with suppress(ValueError):
+        return ResultFormat(suffix.removeprefix("."))
+    return None
+
+
+def plan(
+    sources: Sequence[Path], output: str | None, format_: ResultFormat, *, force: bool
+) -> tuple[list[Job], list[Failure]]:
     """What is to be done, and what already cannot be.
 
     Args:
-        output: None, and each cut-out lies beside its picture as `NAME-cutout.png`. Else a folder (it exists, or the
-            text ends in a slash), or the one file to write.
+        output: None, and each cut-out lies beside its picture as `NAME-cutout.FORMAT`. Else a folder (it exists, or
+            the text ends in a slash), or the one file to write.
 
     Raises:
         UsageProblem: the names contradict one another.
     """
-    jobs = [Job(source, _target(source, output), force) for source in sources]
+    jobs = [Job(source, _target(source, output, format_), force) for source in sources]
     _refuse_contradictions(jobs, output)
     good: list[Job] = []
     failures: list[Failure] = []
@@ -58,19 +85,16 @@ def _is_folder(output: str) -> bool:
     return output.endswith("/") or Path(output).is_dir()
 
 
-def _target(source: Path, output: str | None) -> Path:
-    name = f"{source.stem}-cutout.png"
+def _target(source: Path, output: str | None, format_: ResultFormat) -> Path:
+    name = f"{source.stem}-cutout.{format_}"
     if output is None:
         return source.parent / name
     return Path(output) / name if _is_folder(output) else Path(output)
 
 
 def _refuse_contradictions(jobs: list[Job], output: str | None) -> None:
-    if output is not None and not _is_folder(output):
-        if len(jobs) > 1:
-            raise UsageProblem(f"--output {output} names one file for {len(jobs)} pictures; a folder ends in /.")
-        if Path(output).suffix.lower() in _NOT_PNG:
-            raise UsageProblem(f"--output {output}: the result is a PNG, so its name must not say otherwise.")
+    if output is not None and not _is_folder(output) and len(jobs) > 1:
+        raise UsageProblem(f"--output {output} names one file for {len(jobs)} pictures; a folder ends in /.")
     times = Counter(_same(job.target) for job in jobs)
     for job in jobs:
         if times[_same(job.target)] > 1:

@@ -5,6 +5,8 @@ from typing import BinaryIO, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
+from app.core.options import ResultFormat
+
 
 class Bucket(StrEnum):
     """What is known of the bucket."""
@@ -33,7 +35,7 @@ class ObjectStore(Protocol):
         ...
 
     def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
-        """An address that anyone may read the object from for a limited time, as a PNG under this name."""
+        """An address that anyone may read the object from for a limited time, as its own type and under this name."""
         ...
 
     def prepare(self) -> Bucket:
@@ -49,9 +51,21 @@ def original_key(user_id: UUID, upload_id: UUID) -> str:
     return f"originals/{user_id}/{upload_id}"
 
 
-def result_key(user_id: UUID, task_id: UUID, attempt: int) -> str:
+def result_key(user_id: UUID, task_id: UUID, attempt: int, format_: ResultFormat) -> str:
     """Each attempt writes its own object and the row names the winner: a late attempt can overwrite nothing."""
-    return f"processed/{user_id}/{task_id}/{attempt}.png"
+    return f"processed/{user_id}/{task_id}/{attempt}.{format_}"
+
+
+def content_type(key: str) -> str:
+    """What the object of this key is stored and handed out as.
+
+    An original never goes under its own type: it is not for a browser to interpret.
+    """
+    if key.startswith("processed/"):
+        for format_ in ResultFormat:
+            if key.endswith(f".{format_}"):
+                return format_.content_type
+    return "application/octet-stream"
 
 
 def disposition(filename: str, *, attachment: bool) -> str:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, StorageUnavailable
-from app.storage.base import Bucket, disposition
+from app.storage.base import Bucket, content_type, disposition
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -95,7 +95,7 @@ class S3Store:
                 Params={
                     "Bucket": self._bucket,
                     "Key": key,
-                    "ResponseContentType": "image/png",
+                    "ResponseContentType": content_type(key),
                     "ResponseContentDisposition": disposition(filename, attachment=attachment),
                 },
                 ExpiresIn=self._ttl,

@@ -14,9 +14,9 @@ from app.core.config import Settings
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
 from app.db.base import make_engine, make_sessions
-from app.imaging.engines.onnxruntime import OnnxRuntimeEngine
-from app.imaging.isnet import SIDE
-from app.imaging.weights import ensure_weights
+from app.imaging.engines.base import INPUT_SHAPE
+from app.imaging.engines.choice import load
+from app.imaging.weights import where_weights_are
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
@@ -34,11 +34,13 @@ class Runtime:
         self._db = make_engine(settings.sqlalchemy_url, pool_size=2, max_overflow=1)
         sessions = make_sessions(self._db)
         process = f"{socket.gethostname()}:{os.getpid()}"
-        weights = ensure_weights(settings.model_cache_dir, settings.model_path)
-        engine = TakingTurns(OnnxRuntimeEngine(weights, capacity.threads), settings.log_dir, capacity.runs)
+        # The main process has made sure of them, before it took any work.
+        weights = where_weights_are(settings.model_cache_dir, settings.model_path)
+        loaded, reason = load(settings.engine, weights, capacity.threads, settings.model_cache_dir)
+        engine = TakingTurns(loaded, settings.log_dir, capacity.runs)
         # The first run of a network allocates its memory: better now than in somebody's request.
-        engine.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))
-        self._pulse = Pulse(sessions, process, settings.timing)
+        engine.infer(np.zeros(INPUT_SHAPE, np.float32))
+        self._pulse = Pulse(sessions, process, settings.timing, engine=f"{engine.name} {engine.precision}: {reason}")
         self.processing = Processing(
             settings=settings,
             sessions=sessions,
@@ -51,7 +53,14 @@ class Runtime:
         )
         # Only a warm child counts as one.
         self._pulse.start()
-        log.info("worker_warm", engine=engine.name, **asdict(capacity), seconds=round(time.perf_counter() - begun, 2))
+        log.info(
+            "worker_warm",
+            engine=engine.name,
+            precision=engine.precision,
+            reason=reason,
+            **asdict(capacity),
+            seconds=round(time.perf_counter() - begun, 2),
+        )
 
     def close(self) -> None:
         self._pulse.stop()

@@ -31,7 +31,7 @@ class TakingTurns:
         self._engine = engine
         self._folder = folder
         self._runs = runs
-        self.name = engine.name
+        self.name, self.precision = engine.name, engine.precision
 
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with turn(self._folder, "inference", self._runs):

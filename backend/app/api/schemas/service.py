@@ -41,6 +41,9 @@ class Info(BaseModel):
     service: str = "quickbg-backend"
     version: str
     models: list[ModelInfo]
+    engines: dict[str, int] = Field(
+        description="What the workers that are online run the network with, and why; and how many of them."
+    )
     operations: list[str]
     limits: Limits
 

@@ -27,7 +27,7 @@ class TaskOut(BaseModel):
     stage: Stage | None
     progress: int = Field(ge=0, le=100)
     result_url: str | None = Field(description="The object's own address; it answers only when it is signed.")
-    presigned_url: str | None = Field(description="Downloads the PNG; signed when it is read, for a limited time.")
+    presigned_url: str | None = Field(description="Downloads the result; signed when it is read, for a limited time.")
     error_message: str | None
     error_code: str | None
     attempt: int = Field(description="How often the task was begun.")
@@ -66,7 +66,10 @@ class TaskPage(BaseModel):
 
 def upload_form() -> dict[str, Any]:
     """The description of the upload's form: the endpoint reads it by itself, after it knows who is calling."""
-    options = RemovalOptions.model_json_schema()["properties"]
+    described = RemovalOptions.model_json_schema()
+    choices: dict[str, Any] = {f"#/$defs/{name}": values for name, values in described["$defs"].items()}
+    # Each enumeration in its place: the description of a form has nowhere to keep them apart.
+    options = {name: choices.get(field.pop("$ref", ""), {}) | field for name, field in described["properties"].items()}
     file = {"type": "string", "format": "binary", "description": "JPEG, PNG, WEBP or BMP, told by its bytes"}
     schema = {"type": "object", "required": ["file"], "properties": {"file": file} | options}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

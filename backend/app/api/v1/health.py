@@ -44,9 +44,11 @@ def readyz(services: ServicesDep) -> Ready:
 @root_router.get("/info", summary="Version, models and their licences, operations, limits")
 def info(services: ServicesDep) -> Info:
     made = offer(services.settings)
+    workers = services.health.matrix().details.get("workers", {})
     return Info(
         version=VERSION,
         models=[ModelInfo(name=m.name, licences=list(m.licences), commercial=m.commercial) for m in made.models],
+        engines=workers.get("engines", {}),
         operations=list(made.operations),
         limits=Limits(
             max_image_bytes=made.limits.max_bytes,

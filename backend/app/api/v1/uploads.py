@@ -5,14 +5,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from app.api.deps import Caller, ServicesDep
-from app.api.errors import responses, sentence
+from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, upload_form
 from app.core.errors import InvalidRequest
-from app.core.options import RemovalOptions
+from app.core.options import RemovalOptions, read_options
 
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
@@ -64,8 +63,5 @@ def read_form(form: FormData) -> tuple[UploadFile, RemovalOptions]:
     if not isinstance(file, UploadFile):
         raise InvalidRequest("file: an image is expected in the form field 'file'.", code="file_missing")
     fields = {name: value for name, value in form.multi_items() if name != "file"}
-    try:
-        # A field that is sent empty means its default, as browsers send it.
-        return file, RemovalOptions.model_validate({name: value for name, value in fields.items() if value != ""})
-    except ValidationError as error:
-        raise InvalidRequest(sentence(error.errors(), quote=True), code="invalid_option") from error
+    # A field that is sent empty means its default, as browsers send it.
+    return file, read_options({name: value for name, value in fields.items() if value != ""})

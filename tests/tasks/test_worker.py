@@ -1,0 +1,23 @@
+"""What a worker refuses to start with."""
+
+import os
+import subprocess
+import sys
+
+from app.core.config import PROJECT_ROOT
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_ends_the_worker_with_a_sentence(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "app.tasks.celery_app", "worker"],
+        cwd=PROJECT_ROOT / "backend",
+        env=os.environ | environment | {"ENGINE": "cuda", "MODEL_CACHE_DIR": str(PROJECT_ROOT / "var" / "models")},
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 78
+    assert "ENGINE=cuda does not work on this machine: No GPU can be used" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
