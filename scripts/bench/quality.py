@@ -6,7 +6,9 @@ over the same. rembg's side are its own functions.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     ensure(model_cache_dir(), None)
     threads = Capacity.of_this_machine().threads
     engine, _ = load("auto", model_cache_dir() / FILE_NAME, threads, model_cache_dir())
-    console = Console()
+    console = Console(width=max(Console().width, 110))  # in a file, or a narrow window, too
     groups: list[tuple[str, Iterable[Sample]]] = [(f"drawn, {size:g} MP", drawn(size)) for size in asked.megapixels]
     if asked.folder is not None:
         groups = [(asked.folder.absolute().name, load_folder(asked.folder))]
@@ -157,7 +159,7 @@ def our_ways() -> dict[str, Way]:
     return {
         BALANCED: _our_way(CutoutOptions(trim=False, min_confidence=0)),
         BEST: _our_way(CutoutOptions(trim=False, min_confidence=0, quality="best")),
-        "QuickBG, refine=false": _our_way(CutoutOptions(trim=False, min_confidence=0, refine=False)),
+        "QuickBG, not refined": _our_way(CutoutOptions(trim=False, min_confidence=0, refine=False)),
     }
 
 
@@ -182,9 +184,14 @@ def _rembg_ways(*, matting: bool) -> dict[str, Way]:
 
     def way(cut_out: Callable[..., Image.Image], *settings: int) -> Way:
         def cut(sample: Sample, raw: Raw) -> Bytes:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of its solver, which then tries again
-                return np.asarray(cut_out(Image.fromarray(sample.rgb), _rembg_mask(raw, sample), *settings))
+            picture, mask = Image.fromarray(sample.rgb), _rembg_mask(raw, sample)
+            # Its solver says what it tries next.
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                try:
+                    return np.asarray(cut_out(picture, mask, *settings))
+                except ValueError:  # nothing is sure; its `remove` goes on like this
+                    return np.asarray(bg.naive_cutout(picture, mask))
 
         return cut
 
@@ -210,7 +217,7 @@ def as_table(group: str, scores: Sequence[Score]) -> Table:
     """Means over the pictures; a ratio is the mean over the pictures of the picture's own."""
     table = Table(title=f"{group}: error of 255", title_justify="left")
     for head in ("", "alpha", *BACKGROUNDS, "mean", f"÷ {BASE}", "worst", "seconds"):
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
     base = {score.picture: score.mean for score in scores if score.variant == BASE}
     for variant in dict.fromkeys(score.variant for score in scores):
         mine = [score for score in scores if score.variant == variant]

@@ -3,8 +3,8 @@
 Blur fusion: the colours of subject and background are means of the pixels around, weighted by alpha, and then
 corrected by what they fail to explain of the pixel's own colour; again in smaller and smaller windows. M. Forte,
 "Approximate Fast Foreground Colour Estimation", ICIP 2021 (arXiv:2006.14970). What differs: both colours are
-corrected, by the least change that explains the pixel; and all but the last correction is made on a coarse grid, so
-that the time is linear in the pixels, and little for most of them.
+corrected, by the least change that explains the pixel; the weights are squared; and all but the last correction is
+made on a coarse grid, so that the time is linear in the pixels, and little for most of them.
 """
 
 import cv2
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 _WINDOWS = (45, 9, 3)
 _REACH = sum(window // 2 for window in _WINDOWS) + 1
 
-_NOWHERE = np.float32(1e-4)  # a weight: no subject (or no background) within the window
+_NOWHERE = np.float32(1e-4)  # a weight: hardly any subject (or background) within the window
 
 _ALPHA = (np.arange(256) / 255).astype(np.float32)
 # How much of what is unexplained goes to the subject: the least squares of both changes.
@@ -64,7 +64,9 @@ class _Weights:
     """What follows from alpha alone. `around`: for each window, how much subject and background is in it."""
 
     def __init__(self, opacity: Bytes) -> None:
-        self.subject, self.background = _ALPHA[opacity], _ALPHA[255 - opacity]
+        self.level = _ALPHA[opacity]
+        # Squared, so that pixels that are nearly pure say more.
+        self.subject, self.background = self.level**2, _ALPHA[255 - opacity] ** 2
         self.subject_share, self.background_share = _SHARE[opacity], _SHARE[255 - opacity]
         self.around = [
             (window, _mean(self.subject, window) + _NOWHERE, _mean(self.background, window) + _NOWHERE)
@@ -78,7 +80,7 @@ def _fuse(colours: Floats, weights: _Weights) -> tuple[Floats, Floats]:
     for window, subject_around, background_around in weights.around:
         mean_subject = _mean(subject * weights.subject, window) / subject_around
         mean_background = _mean(background * weights.background, window) / background_around
-        unexplained = _unexplained(colours, weights.subject, mean_subject, mean_background)
+        unexplained = _unexplained(colours, weights.level, mean_subject, mean_background)
         subject = np.clip(mean_subject + weights.subject_share * unexplained, 0, 255)
         background = np.clip(mean_background + weights.background_share * unexplained, 0, 255)
     return mean_subject, mean_background
