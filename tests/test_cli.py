@@ -163,6 +163,7 @@ def test_it_starts_fast(quickbg: Run) -> None:
     [
         ({"COMMERCIAL_ONLY": "true"}, "COMMERCIAL_ONLY is set"),
         ({"MODEL_PATH": "/none.onnx"}, "The model cannot be read"),
+        ({"ENGINE": "cuda"}, "ENGINE=cuda does not work on this machine: No GPU can be used"),
     ],
 )
 def test_weights_that_cannot_be_used_stop_the_start(quickbg: Run, environment: dict[str, str], said: str) -> None:

@@ -122,7 +122,7 @@ def test_info_tells_what_the_workers_run(client: TestClient, sessions: Sessions)
     with sessions.begin() as session:
         heartbeats.beat(session, "host:3", "worker")  # as one of the version before, which did not say
 
-    assert client.get("/info").json()["engines"] == {"openvino bf16: it is fast": 1}
+    assert client.get("/info").json()["engines"] == [{"name": "openvino bf16", "reason": "it is fast", "workers": 1}]
 
 
 def test_the_root_tells_programs_and_leads_browsers(client: TestClient) -> None:

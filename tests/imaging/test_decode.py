@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
 
 from app.imaging.decode import MAX_PROFILE_BYTES, DecodedImage, decode
 from app.imaging.errors import ImageError
@@ -293,15 +294,45 @@ def test_limits_hold_here_too() -> None:
         decode(encoded(disc(), "PNG"), ImageLimits(max_side=100))
 
 
-def test_the_machines_lack_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+class TimeLimit(Exception):
+    """As Celery's: any Exception, raised by a signal in the middle of anything."""
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError("[Errno 12] Cannot allocate memory"), TimeLimit()])
+@pytest.mark.parametrize("where", ["open", "load"])
+def test_what_is_not_the_pictures_fault_passes_through(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, where: str
+) -> None:
     def fail(*_: object) -> None:
-        raise MemoryError
+        raise fault
 
     data = encoded(disc(), "PNG")
-    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    monkeypatch.setattr(PngImageFile, "_open" if where == "open" else "load", fail)
 
-    with pytest.raises(MemoryError):
+    with pytest.raises(type(fault)):
         decode(data, LIMITS)
+
+
+def grey_profile(gamma: int) -> bytes:
+    """The smallest ICC profile of a grey device."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">III", 63190, 65536, 54061)  # D50
+    curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, gamma * 256, 0)
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
+    size = 128 + len(tags) + len(white) + len(curve)
+    head = struct.pack(">I4sI4s4s4s", size, b"", 0x02400000, b"mntr", b"GRAY", b"XYZ ").ljust(36, b"\0") + b"acsp"
+    illuminant = struct.pack(">III", 63190, 65536, 54061)
+    return head.ljust(68, b"\0") + illuminant + b"\0" * 48 + tags + white + curve
+
+
+def test_a_grey_profile_counts_with_transparency_too() -> None:
+    linear = grey_profile(gamma=1)
+    grey = Image.new("L", (60, 60), 138)
+    both = Image.merge("LA", (grey, Image.new("L", (60, 60), 200)))
+
+    plain = decode(encoded(grey, "PNG", icc_profile=linear), LIMITS).rgb[0, 0, 0]
+
+    assert plain > 180
+    assert decode(encoded(both, "PNG", icc_profile=linear), LIMITS).rgb[0, 0, 0] == plain
 
 
 @settings(max_examples=250)

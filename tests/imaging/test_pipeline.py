@@ -108,10 +108,13 @@ def test_a_transparent_spot_stays_transparent(raw: Raw) -> None:
 
 
 def test_the_pictures_own_transparency_multiplies_the_matte(raw: Raw) -> None:
-    stored = disc(320, 240).convert("RGBA")
-    stored.putalpha(128)
+    """And its colours, which are those of the subject alone, stay as they are."""
+    stored = Image.new("RGBA", (320, 240))
+    stored.paste((30, 60, 200, 128), (110, 80, 210, 160))
 
-    assert decoded_png(run(raw, encoded(stored, "PNG"), trim=False).data)[120, 160, 3] == 128
+    cutout = decoded_png(run(raw, encoded(stored, "PNG"), trim=False).data)
+
+    assert (cutout[80:160, 110:210] == (30, 60, 200, 128)).all()
 
 
 @pytest.mark.parametrize("refine", [True, False])

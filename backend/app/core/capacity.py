@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GIB = 2**30
-CHILD_BYTES = 2 * GIB  # a worker child at its peak: 0.8 GB with OpenVINO, 1.8 with onnxruntime
+CHILD_BYTES = 2 * GIB  # a worker child at its peak: 0.8 GB with OpenVINO (1.1 for a WEBP), 1.8 with onnxruntime
 CORES_PER_RUN = 4  # one run of the network gains little from more
 CGROUP = Path("/sys/fs/cgroup")
 

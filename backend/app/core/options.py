@@ -67,10 +67,14 @@ class RemovalOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    refine: bool = Field(True, description="Refine the matte: clean-up of specks and pinholes.")
+    refine: bool = Field(
+        True, description="Clean, guided edges in the subject's own colours. Without it the values are rembg's."
+    )
     trim: bool = Field(True, description="Cut the result down to the subject.")
     padding: int = Field(10, ge=0, le=4096, description="Pixels kept around the subject when trimming.")
-    quality: Quality = Field(Quality.BALANCED, description="How much work goes into the edges.")
+    quality: Quality = Field(
+        Quality.BALANCED, description="How much work goes into the edges; without `refine` it means nothing."
+    )
     background: Annotated[str | None, BeforeValidator(_colour)] = Field(
         None,
         description="A colour to lay the subject on: #rgb, #rrggbb or a CSS name. Left out: transparent.",

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageCms
 
-from app.imaging.errors import ImageCorrupt, ImageError, ImageTruncated
+from app.imaging.errors import ImageCorrupt, ImageError, ImageTruncated, is_out_of_memory
 from app.imaging.limits import ImageLimits
-from app.imaging.probe import open_header, orientation_of
+from app.imaging.probe import READER_ERRORS, open_header, orientation_of
 
 MAX_PROFILE_BYTES = 1024 * 1024
 _STRIP_BYTES = 128 * 1024
@@ -52,16 +52,16 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
     turn = orientation_of(image)
     try:
         profile = _foreign_profile(image)
-        pixels = _plain_jpeg(data) if format_ == "JPEG" and image.mode in ("L", "RGB") and profile is None else None
-        if pixels is not None:
-            return DecodedImage(_upright(pixels, turn), None)
-        image.load()
-        colours, alpha = _split(image)
-        del image
-        rgb = _array(_to_srgb(colours, profile))
-    except MemoryError:
-        raise  # the machine's fault, not the picture's
-    except Exception as error:  # hostile bytes draw a dozen kinds of exception from Pillow
+        rgb = _plain_jpeg(data) if format_ == "JPEG" and image.mode in ("L", "RGB") and profile is None else None
+        alpha = None
+        if rgb is None:
+            image.load()
+            colours, alpha = _split(image)
+            del image
+            rgb = _array(_to_srgb(colours, profile))
+    except READER_ERRORS as error:
+        if is_out_of_memory(error):
+            raise  # the machine's fault, not the picture's
         raise _fault(error) from error
     opacity = _meaningful(alpha, ignore_if_empty=format_ == "BMP")
     return DecodedImage(_upright(rgb, turn), None if opacity is None else _upright(opacity, turn))
@@ -107,6 +107,8 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode == "RGB" and "transparency" in image.info:
         return image, _colour_key(image)
     if image.has_transparency_data:
+        if image.mode == "LA":  # its profile may be one for grey
+            return image.getchannel("L"), image.getchannel("A")
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         return rgba.convert("RGB"), rgba.getchannel("A")
     return (image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")), None

@@ -3,8 +3,11 @@
 import math
 
 MEBIBYTE = 1024 * 1024
-# OpenCV; libwebp through Pillow; onnxruntime; whatever else is written in C++.
-_OUT_OF_MEMORY = ("insufficient memory", "out of memory", "failed to allocate memory", "bad_alloc")
+# OpenCV; libwebp through Pillow; onnxruntime; oneDNN; CUDA; the system; whatever else is written in C++.
+_OUT_OF_MEMORY = (
+    *("insufficient memory", "out of memory", "failed to allocate memory", "is smaller than requested"),
+    *("could not create a memory", "alloc_failed", "cannot allocate memory", "bad_alloc"),
+)
 
 
 class ImageError(Exception):
@@ -92,6 +95,12 @@ class ModelUnavailable(Exception):
     """The weights are missing or unfit. No picture's fault, and so no `ImageError`."""
 
     code = "model_unavailable"
+
+
+def last_line(error: Exception) -> str:
+    """What an error says. OpenVINO begins with the lines of its own source that it passed."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -141,12 +141,13 @@ def compose(image: DecodedImage, alpha: npt.NDArray[np.uint8], options: CutoutOp
     Raises:
         UnknownForeground: the subject lies where the picture itself is transparent.
     """
+    if options.refine:
+        estimate_foreground(image.rgb, alpha)
     if image.alpha is not None:
+        # Not before: nothing shone through where the file itself is transparent, its colours are the subject's alone.
         alpha = np.asarray(cv2.multiply(alpha, image.alpha, scale=1 / 255), dtype=np.uint8)
     if not alpha.any():
         raise UnknownForeground
-    if options.refine:
-        estimate_foreground(image.rgb, alpha)
     box = subject_box(alpha, options.padding) if options.trim else np.s_[:, :]
     cutout = apply_alpha(image.rgb[box], alpha[box])
     return cutout if options.background is None else lay_on(cutout, options.background)

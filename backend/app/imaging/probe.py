@@ -4,6 +4,8 @@ The one module of this package that the API loads.
 """
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -24,6 +26,7 @@ from app.imaging.errors import (
     ImageTruncated,
     TooManyPixels,
     UnsupportedFormat,
+    is_out_of_memory,
 )
 from app.imaging.exif import orientation
 from app.imaging.formats import Format
@@ -38,6 +41,14 @@ _READERS: Final[dict[Format, type[ImageFile]]] = {
     "WEBP": WebPImageFile,
     "BMP": BmpImageFile,
 }
+
+
+# What hostile bytes draw from Pillow's readers. Not every Exception: a worker's time limit is one, too, and strikes
+# anywhere.
+READER_ERRORS: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,9 @@ def open_header(file: BinaryIO, limits: ImageLimits) -> tuple[Format, ImageFile]
         image = _READERS[format_](file)
     except Image.DecompressionBombError as error:  # the WEBP reader's own guard, far above any sensible limit
         raise DimensionsTooLarge(limits.max_side) from error
-    except Exception as error:  # hostile bytes draw a dozen kinds of exception from Pillow
+    except READER_ERRORS as error:
+        if is_out_of_memory(error):
+            raise  # the machine's fault, not the picture's
         raise (ImageTruncated if _ends_too_soon(file, format_) else ImageCorrupt) from error
     _check_dimensions(*image.size, limits)
     return format_, image

@@ -18,7 +18,7 @@ from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create
 from app.services.about import require_licence
 from app.shell.display import Steps, say
 from app.shell.errors import SettingsProblem
-from app.shell.weights import ensure, settings_of
+from app.shell.weights import ensure, require_engine, settings_of
 
 MIN_FREE = 256 * MIB  # a few pictures, and what Postgres writes ahead
 
@@ -135,6 +135,7 @@ def _make_sure(layout: Layout) -> None:
     _require_own_services(settings, own)
     _require_space(layout)
     require_licence(settings)
+    require_engine(settings)
     ensure(settings.model_cache_dir, settings.model_path)
 
 

@@ -13,7 +13,7 @@ from app.core.errors import AppError
 from app.embedded.layout import PROJECT_ROOT, Layout
 from app.embedded.stack import model_cache_dir, settings_environment
 from app.embedded.state import State
-from app.imaging.errors import ModelUnavailable
+from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.weights import FILE_NAME, ensure_weights
 from app.shell.display import fetching
 from app.shell.errors import SettingsProblem
@@ -45,6 +45,23 @@ def ensure(cache_dir: Path, model_path: Path | None) -> None:
             ensure_weights(cache_dir, model_path, show)
     except ModelUnavailable as error:
         raise AppError(str(error), code=error.code) from error
+
+
+def require_engine(settings: Settings) -> None:
+    """The engine that was asked for is on this machine.
+
+    Raises:
+        AppError: it is not.
+    """
+    if settings.engine == "auto":  # takes what is there
+        return
+    # Here and not above: asking the libraries takes longer than all the rest of the command line.
+    from app.imaging.engines.choice import choose  # noqa: PLC0415
+
+    try:
+        choose(settings.engine)
+    except EngineUnavailable as error:
+        raise AppError(f"ENGINE={settings.engine} does not work on this machine: {error}", code=error.code) from error
 
 
 def _install_converter() -> None:

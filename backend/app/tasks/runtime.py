@@ -36,7 +36,13 @@ class Runtime:
         process = f"{socket.gethostname()}:{os.getpid()}"
         # The main process has made sure of them, before it took any work.
         weights = where_weights_are(settings.model_cache_dir, settings.model_path)
-        loaded, reason = load(settings.engine, weights, capacity.threads, settings.model_cache_dir)
+        loaded, reason = load(
+            settings.engine,
+            weights,
+            capacity.threads,
+            settings.model_cache_dir,
+            lambda wish, error: log.warning("engine_passed_over", engine=wish, error=str(error)),
+        )
         engine = TakingTurns(loaded, settings.log_dir, capacity.runs)
         # The first run of a network allocates its memory: better now than in somebody's request.
         engine.infer(np.zeros(INPUT_SHAPE, np.float32))

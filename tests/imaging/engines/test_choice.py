@@ -50,13 +50,16 @@ def test_a_gpu_that_cannot_be_started_is_an_error(model: Path, monkeypatch: pyte
 
 
 def test_by_itself_it_passes_over_a_gpu_that_cannot_be_started(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
 
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
-        engine, reason = load("auto", model, 1, model.parent)
+        engine, reason = load("auto", model, 1, model.parent, lambda wish, error: told.append((wish, str(error))))
 
     assert engine.name == "openvino"
-    assert "cuda failed" in reason
+    assert "cuda could not be started" in reason
+    assert [wish for wish, _ in told] == ["cuda"]
+    assert "No GPU" in told[0][1]
 
 
 def test_without_openvino_it_is_onnxruntime(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,25 @@ class TestKeptAsIr:
         assert answer(OpenVinoEngine(model, 1, kept)) == pytest.approx(sigmoid(0.25 * 3 * 0.328125), abs=0.003)
 
         assert file.stat().st_size > size // 2
+
+    def test_one_that_this_version_cannot_read_is_made_again(self, model: Path, kept: Path) -> None:
+        (xml,) = kept.glob("*.xml")
+        (sums,) = kept.glob("*.sha256")
+        before = hashlib.sha256(xml.read_bytes()).hexdigest()
+        xml.write_text("<net version='99'/>")
+        sums.write_text(sums.read_text().replace(before, hashlib.sha256(xml.read_bytes()).hexdigest()))
+
+        assert answer(OpenVinoEngine(model, 1, kept)) == pytest.approx(sigmoid(0.25 * 3 * 0.328125), abs=0.003)
+
+        assert "version='99'" not in xml.read_text()
+
+    def test_sums_of_other_files_do_not_count(self, model: Path, kept: Path) -> None:
+        (binary,) = kept.glob("*.bin")
+        (sums,) = kept.glob("*.sha256")
+        binary.write_bytes(b"")
+        sums.write_text(f"{hashlib.sha256(model.read_bytes()).hexdigest()}  ../{model.name}\n" * 2)
+
+        assert answer(OpenVinoEngine(model, 1, kept)) == pytest.approx(sigmoid(0.25 * 3 * 0.328125), abs=0.003)
 
     def test_another_network_of_the_same_name_is_not_mistaken_for_it(self, model: Path, kept: Path) -> None:
         model.write_bytes(network(outputs=("side", "output")))

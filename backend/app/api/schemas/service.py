@@ -29,6 +29,12 @@ class ModelInfo(BaseModel):
     commercial: bool = Field(description="Whether its licences are clear for commercial use.")
 
 
+class EngineInfo(BaseModel):
+    name: str = Field(description="What runs the network, and in which precision.", examples=["openvino bf16"])
+    reason: str = Field(description="Why it is this one.")
+    workers: int = Field(description="How many of the workers that are online run it.")
+
+
 class Limits(BaseModel):
     max_image_bytes: int
     min_image_side: int
@@ -41,9 +47,7 @@ class Info(BaseModel):
     service: str = "quickbg-backend"
     version: str
     models: list[ModelInfo]
-    engines: dict[str, int] = Field(
-        description="What the workers that are online run the network with, and why; and how many of them."
-    )
+    engines: list[EngineInfo]
     operations: list[str]
     limits: Limits
 

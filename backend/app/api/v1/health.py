@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.api.deps import ServicesDep
 from app.api.errors import responses
-from app.api.schemas.service import Alive, HealthOut, Info, Limits, ModelInfo, Ready, Root
+from app.api.schemas.service import Alive, EngineInfo, HealthOut, Info, Limits, ModelInfo, Ready, Root
 from app.core.errors import ServiceUnavailable
 from app.services.about import offer
 from app.version import VERSION
@@ -44,11 +44,14 @@ def readyz(services: ServicesDep) -> Ready:
 @root_router.get("/info", summary="Version, models and their licences, operations, limits")
 def info(services: ServicesDep) -> Info:
     made = offer(services.settings)
-    workers = services.health.matrix().details.get("workers", {})
+    engines: dict[str, int] = services.health.matrix().details.get("workers", {}).get("engines", {})
     return Info(
         version=VERSION,
         models=[ModelInfo(name=m.name, licences=list(m.licences), commercial=m.commercial) for m in made.models],
-        engines=workers.get("engines", {}),
+        engines=[
+            EngineInfo(name=engine.partition(": ")[0], reason=engine.partition(": ")[2], workers=count)
+            for engine, count in engines.items()
+        ],
         operations=list(made.operations),
         limits=Limits(
             max_image_bytes=made.limits.max_bytes,

@@ -1,13 +1,14 @@
 """Which engine runs the network on this machine: the one that was asked for, or else the fastest that works."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from app.imaging.engines.base import Engine
 from app.imaging.engines.onnxruntime import Device, OnnxRuntimeEngine, require
-from app.imaging.errors import EngineUnavailable, ModelUnavailable
+from app.imaging.errors import EngineUnavailable, ModelUnavailable, last_line
 
 Wish = Literal["auto", "openvino", "onnxruntime", "cuda", "tensorrt"]
 
@@ -47,14 +48,21 @@ def choose(wish: Wish) -> list[Choice]:
     return [*found, Choice("onnxruntime", portable)]
 
 
-def load(wish: Wish, model: Path, threads: int, cache_dir: Path) -> tuple[Engine, str]:
-    """The engine with the network loaded, and why it is this one.
+def load(
+    wish: Wish,
+    model: Path,
+    threads: int,
+    cache_dir: Path,
+    on_failure: Callable[[Wish, Exception], None] = lambda wish, error: None,
+) -> tuple[Engine, str]:
+    """The engine with the network loaded, and why it is this one, in words that strangers may read.
 
     Args:
         wish: what the settings ask for.
         model: the ONNX file.
         threads: how many threads one inference may use.
         cache_dir: where an engine may keep the network in a form of its own.
+        on_failure: called with each engine that "auto" had to pass over, and what it said.
 
     Raises:
         EngineUnavailable: the one asked for, or its device, is not there.
@@ -66,7 +74,8 @@ def load(wish: Wish, model: Path, threads: int, cache_dir: Path) -> tuple[Engine
         try:
             return _make(choice.wish, model, threads, cache_dir), "; ".join([*failures, choice.reason])
         except Exception as error:  # whatever it is, the next one may work
-            failures.append(f"{choice.wish} failed ({error})")
+            on_failure(choice.wish, error)
+            failures.append(f"{choice.wish} could not be started")
     return _make(choices[-1].wish, model, threads, cache_dir), "; ".join([*failures, choices[-1].reason])
 
 
@@ -88,7 +97,7 @@ def _openvino() -> str:
 
         precision = precision_of(openvino.Core())
     except (ImportError, RuntimeError) as error:
-        raise EngineUnavailable(f"OpenVINO cannot be used here ({str(error).splitlines()[0]})") from error
+        raise EngineUnavailable(f"OpenVINO cannot be used here ({last_line(error)})") from error
     if precision == "bf16":
         return "this processor computes in bf16, which OpenVINO uses"
     return "OpenVINO needs half of the memory; this processor has no bf16"

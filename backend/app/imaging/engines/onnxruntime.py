@@ -1,6 +1,5 @@
 """The portable engine: onnxruntime, on the processor or on an NVIDIA GPU."""
 
-import mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from app.imaging.engines.base import INPUT_SHAPE, NOT_ISNET, OUTPUT_SHAPE
+from app.imaging.engines.base import EXTERNAL_DATA, INPUT_SHAPE, NOT_ISNET, OUTPUT_SHAPE, has_external_data
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -18,10 +17,6 @@ PROVIDERS: dict[Device, str] = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-
-# The protobuf field that starts every reference to tensor data in another file (StringStringEntryProto.key).
-# Left to itself, onnxruntime would open whatever path stands there.
-_EXTERNAL_DATA = b"\n\x08location"
 
 
 class OnnxRuntimeEngine:
@@ -49,8 +44,8 @@ class OnnxRuntimeEngine:
         self.precision = "fp16" if device == "tensorrt" else "fp32"
         require(device)
         try:
-            if _has_external_data(model):
-                raise ModelUnavailable("The model keeps its weights in a second file, which is not supported")
+            if has_external_data(model):
+                raise ModelUnavailable(EXTERNAL_DATA)
             self._session = ort.InferenceSession(
                 model if isinstance(model, bytes) else str(model),
                 sess_options=_options(threads),
@@ -114,10 +109,3 @@ def _fits(found: list[int | str | None], wanted: tuple[int, ...]) -> bool:
     return len(found) == len(wanted) and all(
         not isinstance(has, int) or has == wants for has, wants in zip(found, wanted, strict=True)
     )
-
-
-def _has_external_data(model: Path | bytes) -> bool:
-    if isinstance(model, bytes):
-        return _EXTERNAL_DATA in model
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return mapped.find(_EXTERNAL_DATA) >= 0
