@@ -19,15 +19,17 @@ TIMING = Timing.from_timeout(300)
 RESULT = Result("processed/a/b/1.png", 1234, 80, 60, 0.9)
 
 
-def make_task(sessions: Sessions, user_id: UUID, *, age: float = 0, **columns: Any) -> UUID:
-    """A queued task with its upload, `age` seconds old (so that it is past every grace, where that matters)."""
-    task_id, upload_id = uuid4(), uuid4()
+def make_task(
+    sessions: Sessions, user_id: UUID, *, age: float = 0, upload_id: UUID | None = None, **columns: Any
+) -> UUID:
+    """A queued task with its upload (or another's), `age` seconds old: past every grace, where that matters."""
+    task_id, uses = uuid4(), upload_id or uuid4()
     then = func.now() - timedelta(seconds=age)
     upload = Upload(
-        id=upload_id,
+        id=uses,
         user_id=user_id,
         status=UploadStatus.STORED,
-        key=original_key(user_id, upload_id),
+        key=original_key(user_id, uses),
         filename="photo.jpg",
         format="JPEG",
         size_bytes=1000,
@@ -36,18 +38,18 @@ def make_task(sessions: Sessions, user_id: UUID, *, age: float = 0, **columns: A
         sha256="0" * 64,
     )
     values: dict[str, Any] = dict.fromkeys(("run_at", "queued_at", "created_at", "updated_at"), then)
-    values |= {"max_retries": 3, "options": RemovalOptions().model_dump()} | columns
+    values |= {"queue": "interactive", "max_retries": 3, "options": RemovalOptions().model_dump()} | columns
     task = Task(
         id=task_id,
         user_id=user_id,
-        upload_id=upload_id,
+        upload_id=uses,
         operation=Operation.REMOVE_BACKGROUND,
-        queue="interactive",
         **values,
     )
     with sessions.begin() as session:
-        session.add(upload)
-        session.flush()
+        if upload_id is None:
+            session.add(upload)
+            session.flush()
         session.add(task)
     return task_id
 
@@ -72,3 +74,16 @@ def change(sessions: Sessions, task_id: UUID, **columns: Any) -> None:
 
 def ago(seconds: float) -> Any:
     return func.now() - timedelta(seconds=seconds)
+
+
+class Silence:
+    """A bell that nobody hears; it remembers who was rung for."""
+
+    def __init__(self) -> None:
+        self.rung: list[UUID] = []
+
+    def ring(self, task_id: UUID, queue: str) -> None:
+        self.rung.append(task_id)
+
+    def ring_next(self, user_id: UUID, queue: str) -> None:
+        """There is no next one."""

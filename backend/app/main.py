@@ -8,19 +8,29 @@ import redis
 from fastapi import FastAPI
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from starlette.types import Lifespan
 
 from app.api import errors
 from app.api.deps import Services
 from app.api.drain import Drain
+from app.api.metrics import Metrics
 from app.api.middleware import Edge
 from app.api.v1.health import DOCS, health_router, root_router
 from app.api.v1.router import router
+from app.api.waiting import describe_streams, end_waits_on_stop
 from app.core.config import MIB, Settings, load_settings
 from app.core.logging import configure_logging
-from app.db.base import make_engine, make_sessions
+from app.db.base import Sessions, make_engine, make_sessions
 from app.db.migrations import Schema
 from app.services.accounts import Accounts
+from app.services.administration import Administration
+from app.services.backlog import Backlog
+from app.services.changes import Changes
+from app.services.control import Control
+from app.services.counting import Bookkeeping, Counts
+from app.services.fleet import Fleet
 from app.services.health import Health
+from app.services.retention import Retention
 from app.services.status import Statuses
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore
@@ -38,33 +48,55 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     db = make_engine(settings.sqlalchemy_url, pool_size=10, max_overflow=THREADS - 10)
     sessions = make_sessions(db)
     # Of its own, so that a busy pool is not mistaken for a database that is down.
-    health_db = make_engine(settings.sqlalchemy_url, pool_size=4, max_overflow=0)
+    health_db = make_engine(settings.sqlalchemy_url, pool_size=5, max_overflow=0)
     store = store or S3Store(settings)
     publisher = Publisher(settings)
-    bell = BackgroundBell(publisher, sessions)
+    counts = Counts()
+    bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
+    bell = BackgroundBell(publisher, sessions, counts, by="api")
     pinged = _impatient_redis(settings)
-    health = Health(
-        make_sessions(health_db),
-        settings.timing,
-        pinged.ping,
-        store.check,
-        Schema.of_this_code(),
-        publisher.ready if settings.broker_url != settings.redis_url.get_secret_value() else None,
-    )
+    health = _health(settings, make_sessions(health_db), store, publisher, pinged)
+    backlog = Backlog(settings.timing, settings.max_backlog_seconds)
+    metrics = _metrics(settings, make_sessions(health_db))
     drain = Drain(settings.drain_seconds)
+    changes = Changes(settings.sqlalchemy_url)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         bell.start()
+        bookkeeping.start()
+        changes.start()
         drain.install()
+        end_waits_on_stop(changes)
         yield
+        changes.close()
         bell.close()
+        bookkeeping.close()
+        metrics.close()
         health.close()
         publisher.close()
         pinged.close()
         health_db.dispose()
         db.dispose()
 
+    app = _routed(lifespan, settings, drain, metrics)
+    app.state.services = Services(
+        settings=settings,
+        accounts=Accounts(settings, sessions),
+        submissions=Submissions(settings, sessions, store, bell, backlog),
+        statuses=Statuses(sessions, store),
+        control=Control(sessions, store, bell),
+        administration=Administration(sessions, bell),
+        retention=Retention(settings, sessions, store),
+        health=health,
+        metrics=metrics,
+        drain=drain,
+        changes=changes,
+    )
+    return app
+
+
+def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metrics: Metrics) -> FastAPI:
     app = FastAPI(
         title="QuickBG",
         version=VERSION,
@@ -74,22 +106,33 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         openapi_url="/api/v1/openapi.json",
         lifespan=lifespan,
     )
-    app.state.services = Services(
-        settings=settings,
-        accounts=Accounts(settings, sessions),
-        submissions=Submissions(settings, sessions, store, bell),
-        statuses=Statuses(sessions, store),
-        health=health,
-        drain=drain,
-    )
     errors.install(app)
+    describe_streams(app)
     # Twice the largest image, so that one that is too large can be told its size. Here and not on the app, whose own
     # limit answers outside of `Edge`.
     app.include_router(router, max_body_size=2 * settings.max_image_bytes + MIB)
     app.include_router(health_router)
     app.include_router(root_router)
-    app.add_middleware(Edge, is_draining=drain.is_active)
+    app.add_middleware(Edge, is_draining=drain.is_active, observe=metrics.observe)
     return app
+
+
+def _health(
+    settings: Settings, sessions: Sessions, store: ObjectStore, publisher: Publisher, pinged: redis.Redis
+) -> Health:
+    return Health(
+        sessions,
+        settings.timing,
+        pinged.ping,
+        store.check,
+        Schema.of_this_code(),
+        publisher.ready if settings.broker_url != settings.redis_url.get_secret_value() else None,
+    )
+
+
+def _metrics(settings: Settings, sessions: Sessions) -> Metrics:
+    # With a backlog of its own: nobody's upload waits for a look that hangs.
+    return Metrics(Fleet(sessions, settings.timing, Backlog(settings.timing, settings.max_backlog_seconds)))
 
 
 def _impatient_redis(settings: Settings) -> redis.Redis:

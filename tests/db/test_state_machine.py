@@ -1,8 +1,13 @@
-"""Two workers, a sweeper and an owner act at random on one task: the row follows the model, whatever they do."""
+"""Two workers, a sweeper, an owner and a cleaner act at random on one task.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+First on a model alone, many thousand times: whatever they do, its history keeps the promises. Then on real Postgres,
+where every move must come out as the model says.
+"""
+
+import os
+from collections.abc import Callable
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,139 +24,210 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.core.states import TERMINAL, TRANSITIONS, WAITING, Stage, TaskStatus
-from app.db import tasks
+from app.db import retention, tasks
 from app.db.base import Sessions
 from app.db.models import TaskEvent
-from app.db.tasks import Claim
+from app.db.tasks import MORE_ATTEMPTS, Claim
 from tests.conftest import empty, make_user
 from tests.factories import RESULT, TIMING, ago, change, make_task, row
 
+# The long form: STATE_MACHINE_EXAMPLES=5000 ./scripts/test tests/db/test_state_machine.py
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
 MAX_RETRIES, MAX_ATTEMPTS = 2, 6
+NOWHERE = UUID(int=0)
+ACTS = ["beat", "stage", "complete", "fail", "retry", "release"]
 worker = st.integers(0, 1)
 
 
-class TaskMachine(RuleBasedStateMachine):
-    """The model: status, attempt, retries, and which claim each worker believes in."""
-
-    sessions: Sessions
-    engine: Engine
+class ModelMachine(RuleBasedStateMachine):
+    """The model: status, attempt, retries, the lease, and which attempt each worker believes to be making."""
 
     @initialize()
     def create(self) -> None:
-        user = make_user(self.sessions)
-        self.task_id = make_task(self.sessions, user.id, max_retries=MAX_RETRIES, max_attempts=MAX_ATTEMPTS)
         self.status, self.attempt, self.retries = TaskStatus.QUEUED, 0, 0
-        self.lapsed = False
-        self.beliefs: dict[int, Claim | None] = {0: None, 1: None}
+        self.max_attempts = MAX_ATTEMPTS
+        self.lapsed = self.deleted = False
+        self.beliefs: dict[int, int] = {}
+        self.history = [(self.status, self.attempt)]
+        self.begin()
 
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        with self.sessions.begin() as session:
-            yield session
+    def begin(self) -> None:
+        """Nothing to do for the model alone."""
 
-    def holds(self, belief: Claim | None) -> bool:
-        return belief is not None and self.status == TaskStatus.PROCESSING and belief.attempt == self.attempt
+    def asked(self, expected: bool, ask: Callable[[Session], object]) -> None:
+        """The model's answer; the rows have to give the same one."""
+
+    def move(self, status: TaskStatus) -> None:
+        self.status = status
+        self.history.append((status, self.attempt))
 
     def fault(self) -> None:
-        self.status = TaskStatus.FAILED if self.retries >= MAX_RETRIES else TaskStatus.RETRYING
+        exhausted = self.retries >= MAX_RETRIES
         self.retries = min(self.retries + 1, MAX_RETRIES)
+        self.move(TaskStatus.FAILED if exhausted else TaskStatus.RETRYING)
 
     @rule(who=worker)
     def claim(self, who: int) -> None:
-        change(self.sessions, self.task_id, run_at=ago(1))
-        expected = self.status in WAITING and self.attempt < MAX_ATTEMPTS
-        with self.write() as session:
-            got = tasks.claim(session, self.task_id, worker=f"w:{who}", timing=TIMING)
-        assert (got is not None) == expected
-        if got is not None:
-            self.status, self.attempt, self.lapsed = TaskStatus.PROCESSING, self.attempt + 1, False
-            assert got.attempt == self.attempt
-            self.beliefs[who] = got
+        claimable = self.status in WAITING and self.attempt < self.max_attempts
+        self.asked(claimable, lambda session: tasks.claim(session, self.task_id, worker=f"w:{who}", timing=TIMING))
+        if claimable:
+            self.attempt += 1
+            self.lapsed = False
+            self.move(TaskStatus.PROCESSING)
+            self.beliefs[who] = self.attempt
 
-    @precondition(lambda self: any(self.beliefs.values()))
-    @rule(who=worker, act=st.sampled_from(["beat", "stage", "complete", "fail", "retry", "release"]))
+    @precondition(lambda self: self.beliefs)
+    @rule(who=worker, act=st.sampled_from(ACTS))
     def work(self, who: int, act: str) -> None:
-        belief = self.beliefs[who]
-        if belief is None:
+        if who not in self.beliefs:
             return
-        held = self.holds(belief)
-        with self.write() as session:
-            if act == "beat":
-                done = tasks.beat(session, belief, timing=TIMING)
-                self.lapsed = self.lapsed and not done
-            elif act == "stage":
-                done = tasks.enter_stage(session, belief, Stage.INFERRING)
-            elif act == "complete":
-                done = tasks.complete(session, belief, RESULT)
-            elif act == "fail":
-                done = tasks.fail(session, belief, code="x", message="x")
-            elif act == "retry":
-                done = tasks.retry_later(session, belief, code="x", message="x", delay=1, timing=TIMING) is not None
-            else:
-                done = tasks.release(session, belief)
-        assert done == held
-        if held:
-            self.follow(act)
-
-    def follow(self, act: str) -> None:
-        if act == "retry":
-            self.fault()
+        holds = self.status == TaskStatus.PROCESSING and self.beliefs[who] == self.attempt
+        self.asked(holds, lambda session: self.write(session, act, self.beliefs[who]))
+        if not holds:
+            return
         after = {"complete": TaskStatus.COMPLETED, "fail": TaskStatus.FAILED, "release": TaskStatus.QUEUED}
-        self.status = after.get(act, self.status)
+        if act == "beat":
+            self.lapsed = False
+        elif act == "retry":
+            self.fault()
+        elif act in after:
+            self.move(after[act])
+
+    def write(self, session: Session, act: str, attempt: int) -> object:
+        held = Claim(self.task_id, attempt)
+        acts: dict[str, Callable[[], object]] = {
+            "beat": lambda: tasks.beat(session, held, timing=TIMING),
+            "stage": lambda: tasks.enter_stage(session, held, Stage.INFERRING),
+            "complete": lambda: tasks.complete(session, held, RESULT),
+            "fail": lambda: tasks.fail(session, held, code="x", message="x"),
+            "retry": lambda: tasks.retry_later(session, held, code="x", message="x", delay=1, timing=TIMING),
+            "release": lambda: tasks.release(session, held),
+        }
+        return acts[act]()
 
     @precondition(lambda self: self.status == TaskStatus.PROCESSING)
     @rule()
     def lapse(self) -> None:
-        change(self.sessions, self.task_id, lease_until=ago(1))
         self.lapsed = True
+        self.let_the_lease_lapse()
+
+    def let_the_lease_lapse(self) -> None:
+        """Nothing to do for the model alone."""
 
     @rule()
     def reap(self) -> None:
-        with self.write() as session:
-            lost = tasks.reap(session, timing=TIMING)
-        assert bool(lost) == (self.status == TaskStatus.PROCESSING and self.lapsed)
+        lost = self.status == TaskStatus.PROCESSING and self.lapsed
+        self.asked(lost, lambda session: tasks.reap(session, timing=TIMING))
         if lost:
             self.fault()
 
     @rule()
     def end_overdue(self) -> None:
-        with self.write() as session:
-            ended = tasks.fail_overdue(session, timing=TIMING)
-        assert bool(ended) == (self.status in WAITING and self.attempt >= MAX_ATTEMPTS)
+        overdue = self.status in WAITING and self.attempt >= self.max_attempts
+        self.asked(overdue, lambda session: tasks.fail_overdue(session, timing=TIMING))
+        if overdue:
+            self.move(TaskStatus.FAILED)
+
+    @rule()
+    def cancel(self) -> None:
+        possible = self.status not in TERMINAL
+        self.asked(possible, lambda session: tasks.cancel(session, self.task_id))
+        if possible:
+            self.move(TaskStatus.CANCELLED)
+
+    @rule()
+    def requeue(self) -> None:
+        possible = self.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
+        self.asked(possible, lambda session: tasks.requeue(session, self.task_id))
+        if possible:
+            self.retries, self.max_attempts = 0, self.attempt + MORE_ATTEMPTS
+            self.move(TaskStatus.QUEUED)
+
+    @rule()
+    def expire(self) -> None:
+        ended = self.status in TERMINAL - {TaskStatus.EXPIRED}
+        self.asked(ended, lambda session: retention.expire_tasks(session, retention.over(-60), limit=9))
         if ended:
-            self.status = TaskStatus.FAILED
+            self.move(TaskStatus.EXPIRED)
+
+    @rule()
+    def delete(self) -> None:
+        possible = self.status in TERMINAL and not self.deleted
+        self.asked(possible, lambda session: tasks.delete(session, self.task_id))
+        if possible:
+            self.deleted = True
+            if self.status != TaskStatus.EXPIRED:
+                self.move(TaskStatus.EXPIRED)
+
+    task_id = NOWHERE  # of the row, where there is one
+
+    @invariant()
+    def the_promises_are_kept(self) -> None:
+        if not hasattr(self, "history"):
+            return
+        completed = 0
+        for (before, was), (after, attempt) in pairwise(self.history):
+            assert after in TRANSITIONS[before]
+            assert attempt == was + (after == TaskStatus.PROCESSING)
+            completed += after == TaskStatus.COMPLETED
+        assert completed <= 1
+        assert self.retries <= MAX_RETRIES
+        assert self.attempt <= self.max_attempts
+
+
+class RowMachine(ModelMachine):
+    """The same, with a row in Postgres that has to follow."""
+
+    sessions: Sessions
+    engine: Engine
+
+    def begin(self) -> None:
+        user = make_user(self.sessions)
+        self.task_id = make_task(self.sessions, user.id, max_retries=MAX_RETRIES, max_attempts=MAX_ATTEMPTS)
+
+    def asked(self, expected: bool, ask: Callable[[Session], object]) -> None:
+        if self.status in WAITING:
+            change(self.sessions, self.task_id, run_at=ago(1))
+        with self.sessions.begin() as session:
+            answer = ask(session)
+        assert bool(answer) == expected
+
+    def let_the_lease_lapse(self) -> None:
+        change(self.sessions, self.task_id, lease_until=ago(1))
 
     @invariant()
     def the_row_is_the_model(self) -> None:
-        if not hasattr(self, "task_id"):
+        if self.task_id == NOWHERE:
             return
         task = row(self.sessions, self.task_id)
         assert (task.status, task.attempt, task.retries) == (self.status, self.attempt, self.retries)
+        assert (task.deleted_at is not None) == self.deleted
 
     def teardown(self) -> None:
-        if not hasattr(self, "task_id"):
+        if self.task_id == NOWHERE:
             return
-        with self.write() as session:
+        with self.sessions.begin() as session:
             query = select(TaskEvent).where(TaskEvent.task_id == self.task_id).order_by(TaskEvent.id)
-            events = session.scalars(query).all()
-        assert events[0].from_status is None
-        for before, after in pairwise(events):
-            assert after.from_status == before.status
-            assert after.status in TRANSITIONS[TaskStatus(before.status)]
-            assert after.attempt >= before.attempt
-            assert before.status not in TERMINAL
+            events = [event for event in session.scalars(query) if event.status != event.from_status]
+        assert [(event.status, event.attempt) for event in events] == self.history
         empty(self.engine)
 
 
-@pytest.mark.timeout(300)
+def _settings(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+@pytest.mark.timeout(3600)
+def test_the_model_keeps_the_promises() -> None:
+    run_state_machine_as_test(ModelMachine, settings=_settings(EXAMPLES or 300, 50))
+
+
+@pytest.mark.timeout(3600)
 def test_the_row_follows_the_model(sessions: Sessions, engine: Engine) -> None:
-    class Machine(TaskMachine):
+    class Machine(RowMachine):
         pass
 
     Machine.sessions, Machine.engine = sessions, engine
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_state_machine_as_test(Machine, settings=_settings(min(EXAMPLES, 300) or 40, 25))

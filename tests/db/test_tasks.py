@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.states import Stage, TaskStatus
 from app.core.timing import Timing
-from app.db import tasks
+from app.db import dispatch, overview, tasks
 from app.db.base import Sessions
 from app.db.models import TaskEvent, User
 from app.db.tasks import Claim
@@ -170,10 +170,10 @@ def test_undispatched_rows_are_rung_for_once(sessions: Sessions, user: User) -> 
     make_task(sessions, user.id)  # just queued: the API's own bell rings
     make_task(sessions, user.id, age=60, run_at=func.now() + timedelta(seconds=60))
     with sessions.begin() as session:
-        assert tasks.stamp_undispatched(session, timing=TIMING) == [(waiting, "interactive")]
+        assert dispatch.stamp_undispatched(session, timing=TIMING) == [(waiting, "interactive")]
     with sessions.begin() as session:
-        assert tasks.stamp_undispatched(session, timing=TIMING) == []
-        tasks.unstamp(session, [waiting])
+        assert dispatch.stamp_undispatched(session, timing=TIMING) == []
+        dispatch.unstamp(session, [waiting])
     assert row(sessions, waiting).dispatched_at is None
 
 
@@ -181,7 +181,7 @@ def test_undispatched_rows_are_rung_for_once(sessions: Sessions, user: User) -> 
 def test_only_lost_messages_are_rung_for_again(sessions: Sessions, user: User, ready: int, rung: int) -> None:
     dispatched = [make_task(sessions, user.id, age=100 - n, dispatched_at=ago(60)) for n in range(5)]
     with sessions.begin() as session:
-        again = tasks.stamp_unanswered(session, queue="interactive", ready=ready, timing=TIMING)
+        again = dispatch.stamp_unanswered(session, queue="interactive", ready=ready, timing=TIMING)
     assert [task_id for task_id, _ in again] == dispatched[:rung]
 
 
@@ -190,7 +190,7 @@ def test_fresh_messages_do_not_hide_lost_ones(sessions: Sessions, user: User) ->
     for _ in range(3):
         make_task(sessions, user.id, dispatched_at=func.now())
     with sessions.begin() as session:
-        again = tasks.stamp_unanswered(session, queue="interactive", ready=3, timing=TIMING)
+        again = dispatch.stamp_unanswered(session, queue="interactive", ready=3, timing=TIMING)
     assert again == [(lost, "interactive")]
 
 
@@ -198,7 +198,7 @@ def test_the_mark_of_the_first_bell_does_not_hide_a_retry(sessions: Sessions, us
     got = held(sessions, user)
     with sessions.begin() as session:
         tasks.retry_later(session, got, code="x", message="x", delay=1, timing=TIMING)
-        tasks.mark_dispatched(session, got.task_id)
+        assert not dispatch.stamp_new(session, got.task_id)  # it is not due yet
     assert row(sessions, got.task_id).dispatched_at is None
 
 
@@ -246,11 +246,11 @@ def test_the_database_refuses_impossible_rows(sessions: Sessions, user: User, br
 
 def test_queue_facts(sessions: Sessions, user: User) -> None:
     with sessions.begin() as session:
-        assert tasks.queue_facts(session) == (0, None)
+        assert overview.queue_facts(session) == (0, None)
     make_task(sessions, user.id, age=100)
     make_task(sessions, user.id)
     with sessions.begin() as session:
-        waiting, oldest = tasks.queue_facts(session)
+        waiting, oldest = overview.queue_facts(session)
     assert waiting == 2
     assert oldest is not None
     assert 100 <= oldest < 130

@@ -154,10 +154,10 @@ def test_keda_counts_what_a_worker_could_do_or_does(sessions: Sessions, user: Us
         assert session.scalar(query) == 0
     make_task(sessions, user.id)
     claim(sessions, make_task(sessions, user.id))
-    change(sessions, make_task(sessions, user.id), status=TaskStatus.RETRYING, run_at=ago(1))
-    change(
-        sessions, make_task(sessions, user.id), status=TaskStatus.RETRYING, run_at=ago(-600)
-    )  # its time has not come
+    for run_at in (ago(1), ago(-600)):  # the time of the second one has not come
+        held = claim(sessions, make_task(sessions, user.id))
+        assert held
+        change(sessions, held.task_id, status=TaskStatus.RETRYING, lease_until=None, run_at=run_at)
     change(sessions, make_task(sessions, user.id), status=TaskStatus.CANCELLED, finished_at=ago(1))
     with sessions() as session:
         assert session.scalar(query) == 3

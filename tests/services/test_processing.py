@@ -31,7 +31,7 @@ from app.services.pulse import Pulse
 from app.storage.base import result_key
 from app.storage.memory import MemoryStore
 from tests.embedded_services import wait_for
-from tests.factories import ago, change, claim, make_task, row
+from tests.factories import Silence, ago, change, claim, make_task, row
 from tests.pictures import encoded, subject
 
 
@@ -88,6 +88,7 @@ class Bench:
             store=self.store,
             engine=self.engine,
             pulse=self.pulse,
+            bell=Silence(),
             metrics=MetricsLog(self.folder),
             worker="host:1",
         ).process(task_id)

@@ -11,12 +11,13 @@ import redis
 from sqlalchemy import select, update
 
 from app.core.config import Settings
-from app.db import heartbeats, tasks
+from app.db import dispatch, heartbeats
 from app.db.base import Sessions
+from app.db.dispatch import WINDOW
 from app.db.models import Task, User, WorkerHeartbeat
 from app.services.recovery import Recovery
 from app.tasks.publishing import BackgroundBell, Publisher
-from tests.conftest import make_settings
+from tests.conftest import make_settings, make_user
 from tests.factories import TIMING, ago, change, claim, make_task, row
 
 
@@ -69,15 +70,15 @@ def test_the_message_carries_no_time_limits(
 def test_an_emptied_broker_is_filled_again_without_a_flood(
     recovery: Recovery, broker: redis.Redis, sessions: Sessions, user: User
 ) -> None:
-    for _ in range(20):
+    for _ in range(WINDOW):
         make_task(sessions, user.id, age=60)
-    assert recovery.tick().rung == 20
+    assert recovery.tick().rung == WINDOW
     broker.flushall()
     with sessions.begin() as session:
         session.execute(update(Task).values(dispatched_at=ago(60)))
-    assert recovery.tick().rung == 20
+    assert recovery.tick().rung == WINDOW
     assert recovery.tick().rung == 0
-    assert broker.llen("interactive") == 20
+    assert broker.llen("interactive") == WINDOW
 
 
 def test_a_lost_lease_comes_back_without_a_broker(sessions: Sessions, user: User) -> None:
@@ -109,20 +110,22 @@ def test_what_cannot_be_rung_is_given_back(sessions: Sessions, user: User) -> No
         make_task(sessions, user.id, age=100 - n)
     assert Recovery(sessions, TIMING, lambda: {"interactive": 0, "bulk": 0}, publish).tick().rung == 2
     with sessions.begin() as session:
-        assert len(tasks.stamp_undispatched(session, timing=replace(TIMING, dispatch_grace=-1))) == 3
+        assert len(dispatch.stamp_undispatched(session, timing=replace(TIMING, dispatch_grace=-1))) == 3
 
 
 def test_two_sweepers_at_once_do_each_thing_once(
     settings: Settings, broker: redis.Redis, sessions: Sessions, user: User
 ) -> None:
-    for _ in range(30):
-        make_task(sessions, user.id, age=60)
+    for _ in range(5):
+        someone = make_user(sessions)
+        for _ in range(WINDOW):
+            make_task(sessions, someone.id, age=60)
     publishers = [Publisher(settings) for _ in range(4)]
     sweepers = [Recovery(sessions, TIMING, each.ready, each.publish) for each in publishers]
     with ThreadPoolExecutor(4) as pool:
         ticks = list(pool.map(lambda sweeper: sweeper.tick(), sweepers))
-    assert sum(tick.rung for tick in ticks) == 30
-    assert broker.llen("interactive") == 30
+    assert sum(tick.rung for tick in ticks) == 5 * WINDOW
+    assert broker.llen("interactive") == 5 * WINDOW
     for publisher in publishers:
         publisher.close()
 

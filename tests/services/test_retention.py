@@ -17,12 +17,13 @@ from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import Task, Upload, User
 from app.db.tasks import Claim, Result
+from app.services.backlog import Backlog
 from app.services.retention import BATCH, Cleaned, Retention
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore, original_key, result_key
 from app.storage.memory import MemoryStore
 from app.storage.s3 import S3Store
-from tests.factories import ago, change, claim, make_task, row
+from tests.factories import TIMING, Silence, ago, change, claim, make_task, row
 from tests.pictures import encoded
 
 HOUR, DAY = 3600, 86_400
@@ -32,11 +33,6 @@ NOTHING = Cleaned(0, 0, 0, 0)
 @pytest.fixture
 def retention(settings: Settings, sessions: Sessions, s3_store: S3Store) -> Retention:
     return Retention(settings, sessions, s3_store)
-
-
-class Quiet:
-    def ring(self, task_id: UUID, queue: str) -> None:
-        """Nobody has to come."""
 
 
 def finished(retention: Retention, user: User, age: float, *, attempts: int = 1) -> tuple[UUID, str, str]:
@@ -50,7 +46,7 @@ def finished(retention: Retention, user: User, age: float, *, attempts: int = 1)
     with retention.sessions.begin() as session:
         assert tasks.complete(session, Claim(task_id, attempts), Result(key, 3, 2, 1, 0.9))
         session.execute(update(Upload).where(Upload.key == original).values(created_at=ago(age)))
-    change(retention.sessions, task_id, finished_at=ago(age))
+    change(retention.sessions, task_id, started_at=ago(age), finished_at=ago(age))
     for stored in (original, key):
         retention.store.put(stored, io.BytesIO(b"png"), "image/png")
     return task_id, original, key
@@ -83,7 +79,7 @@ def test_the_original_goes_after_a_day_and_the_result_after_a_week(retention: Re
     assert not is_there(retention.store, original)
     assert is_there(retention.store, key)
     assert row(retention.sessions, task_id).status == TaskStatus.COMPLETED
-    change(retention.sessions, task_id, finished_at=ago(7 * DAY + 60))
+    change(retention.sessions, task_id, started_at=ago(7 * DAY + 60), finished_at=ago(7 * DAY + 60))
     assert retention.clean() == Cleaned(1, 0, 1, 3)
     assert not is_there(retention.store, key)
     task = row(retention.sessions, task_id)
@@ -94,8 +90,7 @@ def test_the_original_goes_after_a_day_and_the_result_after_a_week(retention: Re
 @pytest.mark.parametrize("status", ["queued", "processing", "completed"])
 def test_an_original_that_another_task_needs_stays(retention: Retention, user: User, status: str) -> None:
     task_id, original, _ = finished(retention, user, 8 * DAY)
-    other = make_task(retention.sessions, user.id)
-    change(retention.sessions, other, upload_id=row(retention.sessions, task_id).upload_id)
+    other = make_task(retention.sessions, user.id, upload_id=row(retention.sessions, task_id).upload_id)
     if status != "queued":
         held = claim(retention.sessions, other)
         assert held
@@ -236,7 +231,7 @@ def test_an_upload_that_was_given_up_in_the_meantime_is_refused(
             assert Retention(settings, sessions, self).clean().abandoned == 1
 
     store = Slow()
-    submissions = Submissions(settings, sessions, store, Quiet())
+    submissions = Submissions(settings, sessions, store, Silence(), Backlog(TIMING, 3600))
     with pytest.raises(ServiceUnavailable, match="send it again"):
         submissions.submit(io.BytesIO(encoded()), user_id=user.id, filename=None, options=RemovalOptions())
     with sessions.begin() as session:

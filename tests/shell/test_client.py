@@ -2,7 +2,9 @@
 
 import stat
 import threading
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
@@ -61,16 +63,38 @@ def test_a_refusal_is_told_in_the_services_own_words(picture: Path) -> None:
         refusing.submit(picture, {})
 
 
-def test_every_look_at_a_task_is_told() -> None:
-    progress = iter([("queued", 0), ("processing", 20), ("completed", 100)])
+def test_every_change_of_a_task_is_told() -> None:
+    states = [("queued", 0), ("processing", 20), None, ("completed", 100)]
+    asked: list[str] = []
 
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        status, done = next(progress)
-        return httpx2.Response(200, json={"status": status, "progress": done, "stage": None})
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        assert "wait" in request.url.params  # the service holds the answer, and nobody polls
+        state = states[len(asked)]
+        asked.append(request.headers["If-None-Match"])
+        if state is None:
+            return httpx2.Response(304)
+        status, done = state
+        return httpx2.Response(
+            200, json={"status": status, "progress": done, "stage": None}, headers={"ETag": f'W/"{status}"'}
+        )
 
     seen: list[TaskView] = []
     assert client(answer).wait("42", seen.append).status == "completed"
     assert [view.progress for view in seen] == [0, 20, 100]
+    assert asked[1:] == ['W/"queued"', 'W/"processing"', 'W/"processing"']
+
+
+def test_a_service_that_holds_no_answer_is_not_asked_in_a_loop() -> None:
+    asked: list[float] = []
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        asked.append(time.monotonic())
+        if len(asked) < 4:
+            return httpx2.Response(304)
+        return httpx2.Response(200, json={"status": "completed", "progress": 100})
+
+    client(answer).wait("42", lambda _: None)
+    assert min(later - earlier for earlier, later in pairwise(asked)) > 0.1
 
 
 def test_the_token_never_reaches_the_store(tmp_path: Path) -> None:

@@ -21,3 +21,18 @@ def test_a_gpu_that_is_asked_for_and_not_there_ends_the_worker_with_a_sentence(e
     assert done.returncode == 78
     assert "ENGINE=cuda does not work on this machine: No GPU can be used" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_child_does_not_outlive_its_threads() -> None:
+    """A pulse that has died in want of memory would leave a child whose every task is taken away from it."""
+    code = """
+import threading
+from app.tasks import worker
+
+threading.excepthook = worker._end_with
+threading.Thread(target=lambda: 1 / 0, name="pulse").start()
+threading.Event().wait(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False, timeout=50)
+    assert done.returncode == 1
+    assert "thread_died" in done.stdout

@@ -7,11 +7,16 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from app.api.drain import Drain
+from app.api.metrics import Metrics
 from app.core.config import Settings
-from app.core.errors import NotAuthenticated
+from app.core.errors import Forbidden, NotAuthenticated
 from app.db.models import User
 from app.services.accounts import Accounts
+from app.services.administration import Administration
+from app.services.changes import Changes
+from app.services.control import Control
 from app.services.health import Health
+from app.services.retention import Retention
 from app.services.status import Statuses
 from app.services.submission import Submissions
 
@@ -24,8 +29,13 @@ class Services:
     accounts: Accounts
     submissions: Submissions
     statuses: Statuses
+    control: Control
+    administration: Administration
+    retention: Retention
     health: Health
+    metrics: Metrics
     drain: Drain
+    changes: Changes
 
 
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
@@ -47,3 +57,13 @@ def caller(services: ServicesDep, token: Annotated[str | None, Depends(bearer)])
 
 
 Caller = Annotated[User, Depends(caller)]
+
+
+def administrator(user: Caller) -> User:
+    """The caller, who has to be an administrator."""
+    if user.role != "admin":
+        raise Forbidden("Only an administrator may do this.")
+    return user
+
+
+Administrator = Annotated[User, Depends(administrator)]

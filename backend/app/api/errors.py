@@ -16,6 +16,7 @@ from app.core.errors import (
     AppError,
     Conflict,
     Forbidden,
+    Gone,
     InvalidRequest,
     NotAuthenticated,
     NotFound,
@@ -36,9 +37,15 @@ STATUS_OF_CLASS: dict[type[AppError], int] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    Gone: 410,
     ServiceUnavailable: 503,
 }
-STATUS_OF_CODE = {"file_too_large": 413, "unsupported_format": 415, "malformed_body": 400}
+STATUS_OF_CODE = {
+    "file_too_large": 413,
+    "unsupported_format": 415,
+    "malformed_body": 400,
+    "malformed_idempotency_key": 400,
+}
 CODE_OF_STATUS = {
     400: "malformed_body",
     401: "not_authenticated",
@@ -111,7 +118,9 @@ async def _app_error(request: Request, error: Exception) -> JSONResponse:
     if status == 500:
         log.error("unmapped_error", error_code=error.code, exc_info=error)
         return problem(request, 500, "internal_error", SENTENCES[500])
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER}}.get(status)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if isinstance(error, ServiceUnavailable):
+        headers = {"Retry-After": str(error.retry_after)}
     return problem(request, status, error.code, error.message, headers=headers)
 
 

@@ -13,6 +13,8 @@ from structlog.contextvars import bound_contextvars
 from app.api.errors import CODE_OF_STATUS, SENTENCES, problem
 from app.core.logging import get_logger
 
+Observe = Callable[[Scope, int, float], None]  # a finished request, its status, and its seconds
+
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -26,9 +28,15 @@ log = get_logger(__name__)
 class Edge:
     """The outermost layer (pure ASGI, so that bodies stream through untouched)."""
 
-    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        is_draining: Callable[[], bool] = lambda: False,
+        observe: Observe = lambda scope, status, seconds: None,
+    ) -> None:
         self.app = app
         self._is_draining = is_draining
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,7 +46,8 @@ class Edge:
         request_id = asked if SANE_ID.fullmatch(asked) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         with bound_contextvars(request_id=request_id):
-            await _Exchange(self.app, scope, receive, send, request_id, last=self._is_draining()).run()
+            exchange = _Exchange(self.app, scope, receive, send, request_id, last=self._is_draining())
+            await exchange.run(self._observe)
 
 
 class _Exchange:
@@ -54,7 +63,7 @@ class _Exchange:
         self._status = 0
         self._replacing = False
 
-    async def run(self) -> None:
+    async def run(self, observe: Observe) -> None:
         begun = time.perf_counter()
         try:
             await self._app(self._scope, self._receive, self._answer)
@@ -66,12 +75,14 @@ class _Exchange:
                 raise  # half an answer is out: only closing the connection tells that it is broken
             await self._problem(500)
         finally:
+            seconds = time.perf_counter() - begun
+            observe(self._scope, self._status, seconds)
             log.info(
                 "request_finished",
                 method=self._scope["method"],
                 path=self._scope["path"],
                 status=self._status,
-                duration_ms=round((time.perf_counter() - begun) * 1000, 1),
+                duration_ms=round(seconds * 1000, 1),
             )
 
     async def _answer(self, message: Message) -> None:

@@ -123,7 +123,17 @@ class Settings(BaseSettings):
     )
     task_timeout_seconds: int = Field(300, ge=5, description="longest time for one try")
 
+    lease_seconds: float = Field(
+        45, ge=5, le=600, description="a task whose worker gives no sign of life for this long is taken back"
+    )
+    max_backlog_seconds: float = Field(
+        3600, ge=1, description="with more work than this in the queue, uploads are refused for a while"
+    )
+
     worker_concurrency: OptionalInt = Field(None, ge=1, description="worker processes; empty: from cores and memory")
+    worker_memory_limit_bytes: OptionalInt = Field(
+        None, ge=0, description="memory of a worker process; empty: enough for the largest picture; 0: no limit"
+    )
     engine: Literal["auto", "openvino", "onnxruntime", "cuda", "tensorrt"] = Field(
         "auto",
         description="what runs the network; auto: the fastest here. cuda, tensorrt: an NVIDIA GPU, by onnxruntime-gpu",
@@ -142,6 +152,12 @@ class Settings(BaseSettings):
     )
     original_retention_seconds: int = Field(
         DAY, ge=3600, description="how long an original is kept after the end of the last task that uses it"
+    )
+
+    cleanup_enabled: bool = Field(True, description="clean up by itself; else only scripts/run_cleanup.py does")
+    cleanup_interval_seconds: float = Field(3600, ge=10, description="how often it does")
+    orphan_grace_seconds: float = Field(
+        3600, ge=0, description="what requests and attempts that came to nothing have left is kept for this long"
     )
 
     drain_seconds: float = Field(
@@ -240,7 +256,7 @@ class Settings(BaseSettings):
 
     @property
     def timing(self) -> Timing:
-        return Timing.from_timeout(self.task_timeout_seconds)
+        return Timing.from_timeout(self.task_timeout_seconds, self.lease_seconds)
 
 
 def _scheme(url: SecretStr) -> str:

@@ -56,11 +56,22 @@ class Conflict(AppError):
     code = "conflict"
 
 
+class Gone(AppError):
+    """It was there, for as long as such things are kept."""
+
+    code = "gone"
+
+
 class ServiceUnavailable(AppError):
     """A part that the request needs cannot be reached just now."""
 
     code = "service_unavailable"
     retryable = True
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: int = 5) -> None:
+        """`retry_after`: in how many seconds it may be worth to try again."""
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
 class StorageUnavailable(ServiceUnavailable):

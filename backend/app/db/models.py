@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -28,6 +29,11 @@ from app.db.base import Base
 
 Timestamp = DateTime(timezone=True)
 NOW = text("now()")
+# Ended tasks with attempts that came to nothing, and may have left an object.
+UNTIDY = (
+    "finished_at IS NOT NULL AND tidied_at IS NULL"
+    " AND (status = 'completed' AND attempt > 1 OR status IN ('cancelled', 'failed') AND attempt > 0)"
+)
 
 
 def one_of(column: str, values: Any) -> str:
@@ -122,6 +128,8 @@ class Task(Base):
     confidence: Mapped[float | None]
     processing_seconds: Mapped[float | None]
     purged_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when its objects are known to be gone
+    tidied_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when those of its other attempts are
+    deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)  # its owner took it away; he sees it no more
     error_code: Mapped[str | None] = mapped_column(Text)
     error_message: Mapped[str | None] = mapped_column(Text)
 
@@ -137,6 +145,7 @@ class Task(Base):
         CheckConstraint(f"({one_of('status', TERMINAL)}) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("(status = 'failed') <= (error_code IS NOT NULL)", name="failed_code"),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        CheckConstraint("(deleted_at IS NOT NULL) <= (status = 'expired')", name="deleted"),
         CheckConstraint("attempt BETWEEN 0 AND max_attempts", name="attempt"),
         CheckConstraint("retries BETWEEN 0 AND max_retries", name="retries"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
@@ -146,12 +155,28 @@ class Task(Base):
             "run_at",
             postgresql_where=text(f"{one_of('status', WAITING)} AND dispatched_at IS NULL"),
         ),
+        # By account: each has its turns.
+        Index(
+            "ix_tasks_unrung",
+            *("user_id", "queue", "run_at"),
+            postgresql_where=text(f"{one_of('status', WAITING)} AND dispatched_at IS NULL"),
+        ),
+        Index(
+            "ix_tasks_rung",
+            *("user_id", "queue"),
+            postgresql_where=text(f"{one_of('status', WAITING)} AND dispatched_at IS NOT NULL"),
+        ),
         Index("ix_tasks_lease", "lease_until", postgresql_where=text("status = 'processing'")),
         Index("ix_tasks_user", "user_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_tasks_unpurged",
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL"),
+        ),
+        Index(
+            "ix_tasks_untidied",
+            "finished_at",
+            postgresql_where=text(UNTIDY),
         ),
         Index("ix_tasks_upload_id", "upload_id"),
         Index("ix_tasks_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
@@ -188,6 +213,33 @@ class TaskEvent(Base):
     at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("clock_timestamp()"))
 
     __table_args__ = (Index("ix_task_events_task_id", "task_id", "id"),)
+
+
+class IdempotencyKey(Base):
+    """A creating request that its client may repeat: who works on it, and what it was answered."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    route: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)  # of what was sent: SHA-256
+    holder: Mapped[UUID]  # the request that works on it
+    locked_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+
+class Counter(Base):
+    """What all processes together have counted, for those who watch; never a reason for anything."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    labels: Mapped[str] = mapped_column(Text, primary_key=True, server_default="")
+    value: Mapped[float] = mapped_column(Double, server_default=text("0"))
 
 
 class WorkerHeartbeat(Base):

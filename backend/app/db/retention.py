@@ -5,16 +5,15 @@ A row whose `purged_at` is empty still names objects to delete, whoever crashed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.states import TERMINAL, TaskStatus, UploadStatus
 from app.db.models import Task, Upload
 from app.db.tasks import seconds
-
-ABANDONED_AFTER = 3600.0  # seconds; no request lasts so long
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Sum:
 # ---- what is past its time
 
 
-def abandoned() -> ColumnElement[bool]:
+def abandoned(grace: float) -> ColumnElement[bool]:
     """Uploads that never became one: their request died, or could not take them back."""
-    return (Upload.status == UploadStatus.PENDING) & (Upload.created_at < func.now() - seconds(ABANDONED_AFTER))
+    return (Upload.status == UploadStatus.PENDING) & (Upload.created_at < func.now() - seconds(grace))
 
 
 def spent(keep: float) -> ColumnElement[bool]:
@@ -48,8 +47,22 @@ def over(keep: float) -> ColumnElement[bool]:
     return and_(_unpurged_task(), ended, Task.finished_at < func.now() - seconds(keep))
 
 
-def let_go_task() -> ColumnElement[bool]:
-    return _unpurged_task() & (Task.status == TaskStatus.EXPIRED)
+def let_go_task(grace: float) -> ColumnElement[bool]:
+    """Expired tasks with objects to delete. An attempt that has lost its task may yet store one: it gets its time."""
+    return _unpurged_task() & (Task.status == TaskStatus.EXPIRED) & _at_rest(grace)
+
+
+def untidy(grace: float) -> ColumnElement[bool]:
+    """Tasks with attempts that came to nothing, and may have left an object."""
+    lost = or_(
+        (Task.status == TaskStatus.COMPLETED) & (Task.attempt > 1),
+        Task.status.in_([TaskStatus.CANCELLED, TaskStatus.FAILED]) & (Task.attempt > 0),
+    )
+    return and_(Task.finished_at.is_not(None), Task.tidied_at.is_(None), lost, _at_rest(grace))
+
+
+def _at_rest(grace: float) -> ColumnElement[bool]:
+    return Task.started_at.is_(None) | (Task.started_at < func.now() - seconds(grace))
 
 
 def let_go_upload() -> ColumnElement[bool]:
@@ -77,9 +90,19 @@ def sum_uploads(session: Session, where: ColumnElement[bool]) -> Sum:
 
 def expire_uploads(session: Session, where: ColumnElement[bool], *, limit: int) -> int:
     """Let go of originals; returns how many."""
-    chosen = select(Upload.id).where(where).limit(limit).with_for_update(skip_locked=True)
-    moved = update(Upload).where(Upload.id.in_(chosen)).values(status=UploadStatus.EXPIRED).returning(Upload.id)
+    locked = session.scalars(select(Upload.id).where(where).limit(limit).with_for_update(skip_locked=True)).all()
+    # Asked again under the lock: a task may have been begun anew since.
+    moved = update(Upload).where(Upload.id.in_(locked), where).values(status=UploadStatus.EXPIRED).returning(Upload.id)
     return len(session.scalars(moved.execution_options(synchronize_session=False)).all())
+
+
+def expire_unused(session: Session, upload_id: UUID) -> Upload | None:
+    """Let go of an original that only deleted tasks have used; returns it then."""
+    upload = session.scalar(select(Upload).where(Upload.id == upload_id).with_for_update())
+    used = exists().where(Task.upload_id == upload_id, Task.deleted_at.is_(None))
+    unused = update(Upload).where(Upload.id == upload_id, Upload.status == UploadStatus.STORED, ~used)
+    gone = session.scalar(unused.values(status=UploadStatus.EXPIRED).returning(Upload.id))
+    return upload if gone is not None else None
 
 
 def expire_tasks(session: Session, where: ColumnElement[bool], *, limit: int) -> int:
@@ -95,25 +118,46 @@ def expire_tasks(session: Session, where: ColumnElement[bool], *, limit: int) ->
     return len(session.scalars(moved).all())
 
 
-def let_go_tasks(session: Session, *, after: UUID, limit: int) -> Sequence[Task]:
-    """Expired tasks with objects to delete, in the order of their ids from behind `after` on."""
-    query = select(Task).where(let_go_task(), Task.id > after).order_by(Task.id).limit(limit)
-    return session.scalars(query).all()
+def find_tasks(session: Session, where: ColumnElement[bool], *, after: UUID, limit: int) -> Sequence[Task]:
+    """Tasks in the order of their ids, from behind `after` on."""
+    return session.scalars(select(Task).where(where, Task.id > after).order_by(Task.id).limit(limit)).all()
 
 
-def let_go_uploads(session: Session, *, after: UUID, limit: int) -> Sequence[Upload]:
-    """Likewise, expired originals."""
-    query = select(Upload).where(let_go_upload(), Upload.id > after).order_by(Upload.id).limit(limit)
-    return session.scalars(query).all()
+def find_uploads(session: Session, where: ColumnElement[bool], *, after: UUID, limit: int) -> Sequence[Upload]:
+    """Likewise, originals."""
+    return session.scalars(select(Upload).where(where, Upload.id > after).order_by(Upload.id).limit(limit)).all()
 
 
 def tasks_purged(session: Session, ids: Sequence[UUID]) -> None:
-    """Their objects are gone."""
+    """Their objects are gone. What its owner has deleted is forgotten altogether."""
+    deleted = delete(Task).where(Task.id.in_(ids), Task.deleted_at.is_not(None)).returning(Task.upload_id)
+    uploads = session.scalars(deleted).all()
     session.execute(update(Task).where(Task.id.in_(ids)).values(purged_at=func.now()))
+    session.execute(delete(Upload).where(Upload.id.in_(uploads), Upload.purged_at.is_not(None), _unused()))
+
+
+def tasks_tidied(session: Session, ids: Sequence[UUID]) -> None:
+    """The objects of attempts that came to nothing are gone, if there were any."""
+    session.execute(update(Task).where(Task.id.in_(ids), Task.finished_at.is_not(None)).values(tidied_at=func.now()))
 
 
 def uploads_purged(session: Session, ids: Sequence[UUID]) -> None:
-    """Their objects are gone. What never had a task is forgotten altogether; tasks keep the rows of theirs."""
-    unused = ~exists().where(Task.upload_id == Upload.id)
-    session.execute(delete(Upload).where(Upload.id.in_(ids), unused))
+    """Their objects are gone. What has no task is forgotten altogether; tasks keep the rows of theirs."""
+    session.execute(delete(Upload).where(Upload.id.in_(ids), _unused()))
     session.execute(update(Upload).where(Upload.id.in_(ids)).values(purged_at=func.now()))
+
+
+def _unused() -> ColumnElement[bool]:
+    return ~exists().where(Task.upload_id == Upload.id)
+
+
+def now(session: Session) -> datetime:
+    """By the database's clock."""
+    return session.execute(select(func.now())).scalar_one()
+
+
+def known_keys(session: Session, keys: Sequence[str], task_ids: Sequence[UUID]) -> set[str]:
+    """Which of these objects a row stands for: originals by their keys, results by their tasks."""
+    originals = select(Upload.key).where(Upload.key.in_(keys), Upload.purged_at.is_(None))
+    results = select(Task.result_key).where(Task.id.in_(task_ids), Task.result_key.is_not(None))
+    return set(session.scalars(originals.union_all(results)))

@@ -11,13 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Double, Update, case, func, select, tuple_, update
-from sqlalchemy import cast as cast_to
+from sqlalchemy import CursorResult, Update, case, func, select, tuple_, update
 from sqlalchemy.orm import Session, contains_eager
 
-from app.core.states import PROGRESS, Stage, TaskStatus
+from app.core.states import PROGRESS, TERMINAL, TRANSITIONS, Stage, TaskStatus, UploadStatus
 from app.core.timing import Timing
-from app.db.models import Task
+from app.db.models import Task, TaskEvent, Upload
+
+REVIVABLE = sorted(status for status in TERMINAL if TaskStatus.QUEUED in TRANSITIONS[status])
+MORE_ATTEMPTS = 10  # claims that a task which begins anew may have
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,55 @@ def _after_fault(delay: float, timing: Timing) -> dict[str, Any]:
     }
 
 
+# ---- the owner's side
+
+
+def cancel(session: Session, task_id: UUID) -> bool:
+    """End a task that is not over; an attempt that still works on it finds itself fenced."""
+    return _hits(
+        session,
+        update(Task)
+        .where(Task.id == task_id, Task.finished_at.is_(None))
+        .values(status=TaskStatus.CANCELLED, stage=None, lease_until=None, finished_at=func.now()),
+    )
+
+
+def requeue(session: Session, task_id: UUID) -> bool:
+    """Begin a failed or cancelled task anew, with all its retries. False: it is neither, or its original is gone.
+
+    The original's row is locked first: whoever lets go of originals asks again under that lock.
+    """
+    stored = (Upload.status == UploadStatus.STORED) & (Upload.id == Task.upload_id)
+    original = select(Upload.id).join(Task, stored).where(Task.id == task_id).with_for_update(of=Upload)
+    if session.scalar(original) is None:
+        return False
+    nothing = dict.fromkeys(("dispatched_at", "finished_at", "tidied_at", "error_code", "error_message"))
+    return _hits(
+        session,
+        update(Task)
+        .where(Task.id == task_id, Task.status.in_(REVIVABLE))
+        .values(
+            status=TaskStatus.QUEUED,
+            progress=0,
+            retries=0,
+            max_attempts=Task.attempt + MORE_ATTEMPTS,
+            queued_at=func.now(),
+            run_at=func.now(),
+            **nothing,
+        ),
+    )
+
+
+def delete(session: Session, task_id: UUID) -> bool:
+    """Take an ended task away from its owner, for good; whoever cleans up deletes its objects, then its row."""
+    return _hits(
+        session,
+        update(Task)
+        .where(Task.id == task_id, Task.finished_at.is_not(None), Task.deleted_at.is_(None))
+        .values(status=TaskStatus.EXPIRED, result_key=None, deleted_at=func.now()),
+    )
+
+
 # ---- the sweeper's side
 
 
@@ -237,61 +288,27 @@ def fail_overdue(session: Session, *, timing: Timing, limit: int = 500) -> Seque
     return [(row.id, row.error_code) for row in rows]
 
 
-def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 500) -> Sequence[tuple[UUID, str]]:
-    """Mark due tasks that nobody has rung for as rung, and return (id, queue) of each so that they are."""
-    # A task that has just been queued belongs to the API's own bell.
-    waited = Task.updated_at < func.now() - seconds(timing.dispatch_grace)
-    return _stamp(session, Task.is_due() & Task.dispatched_at.is_(None) & waited, limit)
-
-
-def stamp_unanswered(
-    session: Session, *, queue: str, ready: int, timing: Timing, limit: int = 500
-) -> Sequence[tuple[UUID, str]]:
-    """Mark as rung again the oldest tasks of a queue whose message must be lost; return (id, queue) of each.
-
-    `ready` is the number of messages in the broker. More rung tasks than messages means that messages are gone; only
-    as many are rung for as are missing, so that a long backlog is never flooded with duplicates.
-    """
-    rung = (Task.queue == queue) & Task.is_due() & Task.dispatched_at.is_not(None)
-    missing = session.scalar(select(func.count()).select_from(Task).where(rung)) or 0
-    if missing <= ready:
-        return []
-    unanswered = rung & (Task.dispatched_at < func.now() - seconds(timing.redispatch_after))
-    return _stamp(session, unanswered, min(missing - ready, limit))
-
-
-def _stamp(session: Session, where: Any, limit: int) -> Sequence[tuple[UUID, str]]:
-    chosen = (
-        select(Task.id).where(where).order_by(Task.run_at).limit(limit).with_for_update(skip_locked=True).cte("chosen")
-    )
-    rows = session.execute(
+def take_back(
+    session: Session,
+    task_id: UUID,
+    *,
+    worker: str,
+    before: float,
+    code: str,
+    message: str,
+    delay: float,
+    timing: Timing,
+) -> TaskStatus | None:
+    """Take back a task whose worker has been gone for `before` seconds. None: it did not hold it, or not by then."""
+    status = session.scalar(
         update(Task)
-        .where(Task.id == chosen.c.id)
-        .values(dispatched_at=func.now())
-        .returning(Task.id, Task.queue)
+        .where(Task.id == task_id, Task.worker == worker, Task.status == TaskStatus.PROCESSING)
+        .where(Task.started_at <= func.now() - seconds(before))
+        .values(_after_fault(delay, timing) | {"error_code": code, "error_message": message})
+        .returning(Task.status)
         .execution_options(synchronize_session=False)
     )
-    return [(row.id, row.queue) for row in rows]
-
-
-def unstamp(session: Session, task_ids: Sequence[UUID]) -> None:
-    """The bell could not be rung after all: the next tick tries again."""
-    session.execute(
-        update(Task)
-        .where(Task.id.in_(task_ids), Task.is_waiting())
-        .values(dispatched_at=None)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def mark_dispatched(session: Session, task_id: UUID) -> None:
-    """The API rang for a task that it has just queued (attempt 0: later attempts are the sweeper's)."""
-    session.execute(
-        update(Task)
-        .where(Task.id == task_id, Task.attempt == 0, Task.is_waiting())
-        .values(dispatched_at=func.now())
-        .execution_options(synchronize_session=False)
-    )
+    return None if status is None else TaskStatus(status)
 
 
 # ---- reading
@@ -308,7 +325,7 @@ def get_owned(session: Session, task_id: UUID, user_id: UUID) -> Task | None:
         select(Task)
         .join(Task.upload)
         .options(contains_eager(Task.upload))
-        .where(Task.id == task_id, Task.user_id == user_id)
+        .where(Task.id == task_id, Task.user_id == user_id, Task.deleted_at.is_(None))
     )
 
 
@@ -323,7 +340,8 @@ def list_owned(
     before: tuple[datetime, UUID] | None = None,
 ) -> Sequence[Task]:
     """The caller's tasks, newest first, from just below `before` (created_at, id) on."""
-    query = select(Task).join(Task.upload).options(contains_eager(Task.upload)).where(Task.user_id == user_id)
+    query = select(Task).join(Task.upload).options(contains_eager(Task.upload))
+    query = query.where(Task.user_id == user_id, Task.deleted_at.is_(None))
     if status is not None:
         query = query.where(Task.status == status)
     if batch_id is not None:
@@ -336,9 +354,5 @@ def list_owned(
     return session.scalars(query).all()
 
 
-def queue_facts(session: Session) -> tuple[int, float | None]:
-    """How many tasks wait, and for how many seconds the oldest due one has."""
-    oldest_due = func.min(Task.run_at).filter(Task.run_at <= func.now())
-    age = cast_to(func.extract("epoch", func.now() - oldest_due), Double)
-    waiting, oldest = session.execute(select(func.count(), age).select_from(Task).where(Task.is_waiting())).one()
-    return waiting, oldest
+def history(session: Session, task_id: UUID) -> Sequence[TaskEvent]:
+    return session.scalars(select(TaskEvent).where(TaskEvent.task_id == task_id).order_by(TaskEvent.id)).all()

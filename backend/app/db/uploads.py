@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.states import UploadStatus
@@ -14,8 +14,3 @@ def mark_stored(session: Session, upload_id: UUID) -> bool:
     pending = (Upload.id == upload_id) & (Upload.status == UploadStatus.PENDING)
     stored = update(Upload).where(pending).values(status=UploadStatus.STORED).returning(Upload.id)
     return session.scalar(stored) is not None
-
-
-def forget(session: Session, upload_id: UUID) -> None:
-    """Take back the intent of an upload that never became one."""
-    session.execute(delete(Upload).where(Upload.id == upload_id, Upload.status == UploadStatus.PENDING))

@@ -7,6 +7,7 @@ MEBIBYTE = 1024 * 1024
 _OUT_OF_MEMORY = (
     *("insufficient memory", "out of memory", "failed to allocate memory", "is smaller than requested"),
     *("could not create a memory", "alloc_failed", "cannot allocate memory", "bad_alloc"),
+    *("encoding error 1", "encoding error 2"),  # libwebp by number
 )
 
 

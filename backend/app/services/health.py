@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.core.errors import StorageUnavailable
 from app.core.logging import get_logger
 from app.core.timing import Timing
-from app.db import heartbeats, tasks
+from app.db import heartbeats, overview
 from app.db.base import Sessions
 from app.db.migrations import Schema, current_revision
 
@@ -122,7 +122,7 @@ class Health:
         with self.sessions.begin() as session:
             online = heartbeats.online(session, "worker", timing=self.timing)
             engines = heartbeats.engines(session, timing=self.timing)
-            queued, oldest = tasks.queue_facts(session)
+            queued, oldest = overview.queue_facts(session)
         details: Details = {
             "online": online,
             "engines": engines,

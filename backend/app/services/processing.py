@@ -9,7 +9,7 @@ import io
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.core.config import Settings
 from app.core.errors import AppError, ObjectNotFound
+from app.core.failpoints import failpoint
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
 from app.core.options import RemovalOptions
@@ -31,6 +32,16 @@ from app.imaging.engines.base import Engine
 from app.imaging.errors import ImageError, is_out_of_memory
 from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
 from app.services.about import image_limits
+from app.services.bell import Bell
+from app.services.counting import (
+    CLAIMS,
+    CLAIMS_REFUSED,
+    FENCED,
+    INFERENCES,
+    STAGE_SECONDS,
+    TASKS_ENDED,
+    Counts,
+)
 from app.services.pulse import Fenced, Grip, Pulse
 from app.storage.base import ObjectStore, content_type, result_key
 
@@ -54,9 +65,11 @@ class Processing:
     store: ObjectStore
     engine: Engine
     pulse: Pulse
+    bell: Bell
     metrics: MetricsLog
     worker: str
     timeouts: tuple[type[Exception], ...] = (AttemptTimeout,)
+    counts: Counts = field(default_factory=Counts)
 
     def process(self, task_id: UUID) -> None:
         """Make an attempt at the task, if it is there to be claimed; a duplicate message ends right here."""
@@ -65,7 +78,12 @@ class Processing:
             task = tasks.get(session, task_id) if held else None
         if held is None or task is None:
             log.info("claim_refused", task_id=str(task_id))
+            self.counts.add(CLAIMS_REFUSED)
             return
+        self.counts.add(CLAIMS)
+        # This message is used up: the account has room for its next one.
+        self.bell.ring_next(task.user_id, task.queue)
+        failpoint("claimed", task.request_id)
         with (
             bound_contextvars(task_id=str(task_id), attempt=held.attempt, request_id=task.request_id),
             self.pulse.hold(held) as grip,
@@ -78,6 +96,7 @@ class Processing:
                 raise
             except Fenced:
                 log.warning("attempt_fenced")
+                self.counts.add(FENCED)
                 self._discard(task.id, _key(task, held))
 
     def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:
@@ -112,23 +131,20 @@ class Processing:
 
         def enter(stage: str) -> None:
             grip.check()
-            try:
-                with self.sessions.begin() as session:
-                    still_held = tasks.enter_stage(session, held, Stage(stage))
-            except SQLAlchemyError as error:
-                # It is only shown; whether the task is still ours is asked again at the end.
-                log.warning("stage_not_shown", stage=stage, error=type(error).__name__)
-                return
-            if not still_held:
-                raise Fenced("The task was taken away from this attempt.")
+            failpoint(stage, task.request_id)
+            self._show(held, Stage(stage))
+            if stage == Stage.INFERRING:
+                self.counts.add(INFERENCES)
 
         data = self.store.get(task.upload.key)
+        failpoint("downloaded", task.request_id)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
         cutout = cut_out(data, self.engine, self._options(task), image_limits(self.settings), on_stage=enter)
         enter(Stage.UPLOADING)
         clock = time.perf_counter()
         key = _key(task, held)
         self.store.put(key, io.BytesIO(cutout.data), content_type(key))
+        failpoint("result_stored", task.request_id)
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
         grip.check()
         result = Result(key, len(cutout.data), cutout.width, cutout.height, cutout.confidence)
@@ -138,7 +154,19 @@ class Processing:
 
         if not self._settle(finish):
             raise Fenced("The task was taken away from this attempt.")
+        failpoint("completed", task.request_id)
         self._report(task, TaskStatus.COMPLETED, seconds, cutout)
+
+    def _show(self, held: Claim, stage: Stage) -> None:
+        try:
+            with self.sessions.begin() as session:
+                still_held = tasks.enter_stage(session, held, stage)
+        except SQLAlchemyError as error:
+            # It is only shown; whether the task is still ours is asked again at the end.
+            log.warning("stage_not_shown", stage=stage, error=type(error).__name__)
+            return
+        if not still_held:
+            raise Fenced("The task was taken away from this attempt.")
 
     def _options(self, task: Task) -> CutoutOptions:
         asked = RemovalOptions.model_validate(task.options)
@@ -210,6 +238,9 @@ class Processing:
         confidence: float | None = None,
     ) -> None:
         """One line in the metrics, one in the log. Neither may turn a finished task into a failed one."""
+        self.counts.add(TASKS_ENDED, status=status, code=error_code or "")
+        for stage, value in (seconds or {}).items():
+            self.counts.observe(STAGE_SECONDS, value, stage=stage)
         took = sum((seconds or {}).values())
         log.info("task_finished", status=status, duration_s=round(took, 3))
         upload = task.upload

@@ -4,15 +4,18 @@ Any number of sweepers may run: one at a time holds the advisory lock of a tick,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import func, select
 
+from app.core.failpoints import failpoint
 from app.core.logging import get_logger
+from app.core.states import TaskStatus
 from app.core.timing import Timing
-from app.db import heartbeats, tasks
+from app.db import dispatch, heartbeats, tasks
 from app.db.base import Sessions
+from app.services.counting import REAPS, RINGS, TASKS_ENDED, Counts
 
 LOCK = 0x5EE9
 
@@ -40,6 +43,7 @@ class Recovery:
     timing: Timing
     ready: Callable[[], Mapping[str, int]]
     publish: Callable[[UUID, str], None]
+    counts: Counts = field(default_factory=Counts)
 
     def tick(self) -> Tick:
         ready = self._ready()
@@ -49,16 +53,28 @@ class Recovery:
             lost = tasks.reap(session, timing=self.timing)
             overdue = tasks.fail_overdue(session, timing=self.timing)
             heartbeats.forget_stale(session, timing=self.timing)
-            bells = list(tasks.stamp_undispatched(session, timing=self.timing)) if ready is not None else []
+            bells = list(dispatch.stamp_undispatched(session, timing=self.timing)) if ready is not None else []
+            first = len(bells)
             for queue, messages in (ready or {}).items():
-                bells += tasks.stamp_unanswered(
+                bells += dispatch.stamp_unanswered(
                     session, queue=queue, ready=messages + _count(bells, queue), timing=self.timing
                 )
+        failpoint("sweep_committed")
         for task_id, status in lost:
             log.warning("lease_expired", task_id=str(task_id), status=status)
+            self._count_reaped("worker_lost", over=status == TaskStatus.FAILED)
         for task_id, code in overdue:
             log.warning("task_overdue", task_id=str(task_id), error_code=code)
-        return Tick(len(lost), len(overdue), self._ring(bells))
+            self._count_reaped(code, over=True)
+        rung = self._ring(bells)
+        self.counts.add(RINGS, min(rung, first), by="sweeper", kind="first")
+        self.counts.add(RINGS, max(0, rung - first), by="sweeper", kind="again")
+        return Tick(len(lost), len(overdue), rung)
+
+    def _count_reaped(self, code: str, *, over: bool) -> None:
+        self.counts.add(REAPS, code=code)
+        if over:
+            self.counts.add(TASKS_ENDED, status=TaskStatus.FAILED, code=code)
 
     def _ready(self) -> Mapping[str, int] | None:
         try:
@@ -76,7 +92,7 @@ class Recovery:
             except Exception as error:
                 log.warning("bell_failed", error=type(error).__name__, left=len(bells) - number)
                 with self.sessions.begin() as session:
-                    tasks.unstamp(session, [task_id for task_id, _ in bells[number:]])
+                    dispatch.unstamp(session, [task_id for task_id, _ in bells[number:]])
                 return number
         return len(bells)
 

@@ -1,4 +1,5 @@
-"""What is past its time goes: uploads that never became one, results and originals that have been kept long enough.
+"""What is past its time goes: uploads that never became one, results and originals that have been kept long enough,
+what attempts have left that came to nothing.
 
 Rows first, objects after. A row that has let go of its objects names them until they are known to be gone, so whatever
 a run leaves, by a crash or a store that is away, the next one finds. Any number of runs may go on at once.
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings
 from app.core.errors import AppError
 from app.core.logging import get_logger
-from app.db import retention
+from app.db import idempotency, retention
 from app.db.base import Sessions
 from app.db.models import Task, Upload
 from app.storage.base import ObjectStore, result_key
@@ -57,10 +58,10 @@ class Retention:
         """What `clean` would do now; nothing is changed."""
         with self.sessions.begin() as session:
             over = retention.sum_tasks(session, self._over())
-            abandoned = retention.sum_uploads(session, retention.abandoned())
+            abandoned = retention.sum_uploads(session, self._abandoned())
             rest = (
                 retention.sum_uploads(session, self._spent()),
-                retention.sum_tasks(session, retention.let_go_task()),
+                retention.sum_tasks(session, self._let_go()),
                 retention.sum_uploads(session, retention.let_go_upload()),
             )
         total = sum(rest, over + abandoned)
@@ -69,15 +70,28 @@ class Retention:
     def clean(self) -> Cleaned:
         """Let go of everything that is past its time, and delete the objects."""
         expired = self._all(retention.expire_tasks, self._over())
-        abandoned = self._all(retention.expire_uploads, retention.abandoned())
+        abandoned = self._all(retention.expire_uploads, self._abandoned())
         self._all(retention.expire_uploads, self._spent())
-        gone = self._purge(self._results, retention.tasks_purged) + self._purge(
-            self._originals, retention.uploads_purged
-        )
+        self._purge(self._leftovers, retention.tasks_tidied)
+        gone = self._purge(self._results, retention.tasks_purged)
+        gone += self._purge(self._originals, retention.uploads_purged)
         with self.sessions.begin() as session:
-            left = retention.sum_tasks(session, retention.let_go_task())
+            idempotency.forget_old(session)
+            left = retention.sum_tasks(session, self._let_go())
+            left += retention.sum_tasks(session, retention.untidy(self._grace))
             left += retention.sum_uploads(session, retention.let_go_upload())
         return Cleaned(expired, abandoned, gone.objects, gone.size_bytes, left.rows)
+
+    @property
+    def _grace(self) -> float:
+        """Seconds after which a request or an attempt has surely ended, and what it has left is nobody's."""
+        return max(self.settings.orphan_grace_seconds, self.settings.timing.attempt_bound)
+
+    def _abandoned(self) -> ColumnElement[bool]:
+        return retention.abandoned(self._grace)
+
+    def _let_go(self) -> ColumnElement[bool]:
+        return retention.let_go_task(self._grace)
 
     def _over(self) -> ColumnElement[bool]:
         return retention.over(self.settings.result_retention_seconds)
@@ -122,18 +136,32 @@ class Retention:
         return total
 
     def _results(self, after: UUID) -> Sequence[_Doomed]:
+        return self._tasks(self._let_go(), after, _result)
+
+    def _leftovers(self, after: UUID) -> Sequence[_Doomed]:
+        return self._tasks(retention.untidy(self._grace), after, _leftover)
+
+    def _tasks(self, where: ColumnElement[bool], after: UUID, doom: Callable[[Task], _Doomed]) -> Sequence[_Doomed]:
         with self.sessions.begin() as session:
-            return [_result(task) for task in retention.let_go_tasks(session, after=after, limit=BATCH)]
+            return [doom(task) for task in retention.find_tasks(session, where, after=after, limit=BATCH)]
 
     def _originals(self, after: UUID) -> Sequence[_Doomed]:
         with self.sessions.begin() as session:
-            return [_original(upload) for upload in retention.let_go_uploads(session, after=after, limit=BATCH)]
+            found = retention.find_uploads(session, retention.let_go_upload(), after=after, limit=BATCH)
+            return [_original(upload) for upload in found]
 
 
 def _result(task: Task) -> _Doomed:
-    # Also an attempt that lost its task may have left an object.
-    keys = [result_key(task.user_id, task.id, attempt, task.result_format) for attempt in range(1, task.attempt + 1)]
-    return _Doomed(task.id, keys, int(task.result_bytes is not None), task.result_bytes or 0)
+    return _Doomed(task.id, attempt_keys(task), int(task.result_bytes is not None), task.result_bytes or 0)
+
+
+def _leftover(task: Task) -> _Doomed:
+    return _Doomed(task.id, [key for key in attempt_keys(task) if key != task.result_key], 0, 0)
+
+
+def attempt_keys(task: Task) -> Sequence[str]:
+    """Every object that the task's attempts may have stored: also one that lost its task may have left one."""
+    return [result_key(task.user_id, task.id, attempt, task.result_format) for attempt in range(1, task.attempt + 1)]
 
 
 def _original(upload: Upload) -> _Doomed:

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import PurePath
 from uuid import UUID
 
-from app.core.errors import Conflict, InvalidRequest, NotFound
+from app.core.errors import Conflict, Gone, InvalidRequest, NotFound
 from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
-from app.db.models import Task
+from app.db.models import Task, TaskEvent
 from app.storage.base import ObjectStore
 
 
@@ -40,6 +40,12 @@ class Statuses:
         if task is None:
             raise NotFound("There is no such task.", code="task_not_found")
         return self._view(task)
+
+    def history(self, task_id: UUID, user_id: UUID) -> Sequence[TaskEvent]:
+        """What happened to the caller's task, oldest first."""
+        self.get(task_id, user_id)
+        with self.sessions.begin() as session:
+            return tasks.history(session, task_id)
 
     def page(
         self,
@@ -70,6 +76,8 @@ class Statuses:
     def result_url(self, task_id: UUID, user_id: UUID, *, attachment: bool) -> str:
         """A presigned address of the finished picture; `Conflict` while there is none."""
         view = self.get(task_id, user_id)
+        if view.task.status == TaskStatus.EXPIRED:
+            raise Gone("The result was kept for its time and is no longer stored.", code="task_expired")
         if view.task.result_key is None:
             raise Conflict(f"The task has no result: its status is {view.task.status}.", code="task_not_completed")
         return self.store.presign(view.task.result_key, filename=result_name(view.task), attachment=attachment)

@@ -2,26 +2,34 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
-from app.core.errors import AppError, RejectedImage, ServiceUnavailable
+from app.core.errors import RejectedImage, ServiceUnavailable
+from app.core.failpoints import failpoint
 from app.core.logging import get_logger
 from app.core.options import Operation, RemovalOptions
-from app.db import uploads
+from app.db import idempotency as db_idempotency
+from app.db import tasks, uploads
 from app.db.base import Sessions
+from app.db.idempotency import Once
 from app.db.models import Task, Upload
 from app.imaging.errors import ImageError
 from app.imaging.probe import ImageFacts, probe
+from app.services import idempotency
 from app.services.about import image_limits
+from app.services.backlog import Backlog
 from app.services.bell import Bell
 from app.storage.base import ObjectStore, content_type, original_key
 
 QUEUE = "interactive"
+ROUTE = "uploads"
+DEFAULT_ATTEMPTS = 10
 MAX_NAME = 200
 
 log = get_logger(__name__)
@@ -31,6 +39,7 @@ log = get_logger(__name__)
 class Submission:
     upload_id: UUID
     task_id: UUID
+    replayed: bool = False  # an earlier request with the same Idempotency-Key has made them
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Submissions:
     sessions: Sessions
     store: ObjectStore
     bell: Bell
+    backlog: Backlog
 
     def submit(
         self,
@@ -50,38 +60,79 @@ class Submissions:
         filename: str | None,
         options: RemovalOptions,
         request_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Submission:
         """Take an image in. Blocks on the database and the store: call it from a thread.
 
-        Raises `RejectedImage` (nothing is kept then) and `StorageUnavailable`.
+        Raises `RejectedImage` (nothing is kept then), `StorageUnavailable`, `BacklogFull`, and what
+        `services.idempotency` raises.
         """
         facts = self._probe(file)
+        sha256 = _digest(file)
         upload_id, task_id = uuid4(), uuid4()
-        key = original_key(user_id, upload_id)
         upload = Upload(
             id=upload_id,
             user_id=user_id,
-            key=key,
+            key=original_key(user_id, upload_id),
             filename=clean_filename(filename),
             format=facts.format,
             size_bytes=facts.size_bytes,
             width=facts.width,
             height=facts.height,
-            sha256=_digest(file),
+            sha256=sha256,
         )
-        with self.sessions.begin() as session:
-            session.add(upload)
+        asked = None
+        if idempotency_key is not None:
+            sent = {"sha256": sha256, "options": options.model_dump(mode="json")}
+            asked = idempotency.once(user_id, ROUTE, idempotency_key, sent)
+        if earlier := self._intend(upload, asked):
+            return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
+        failpoint("upload_intended")
         try:
-            self.store.put(key, file, content_type(key))
+            self.store.put(upload.key, file, content_type(upload.key))
         except Exception:
-            self._take_back(upload_id, key)
+            self._give_back(asked)
             raise
-        with self.sessions.begin() as session:
-            if not uploads.mark_stored(session, upload_id):
-                raise ServiceUnavailable("The upload took too long and was given up; send it again.")
-            session.add(self._task(task_id, upload_id, user_id, options, request_id))
+        failpoint("upload_stored")
+        self._accept(upload, self._task(task_id, upload, options, request_id), asked)
+        failpoint("upload_accepted")
         self.bell.ring(task_id, QUEUE)
         return Submission(upload_id, task_id)
+
+    def _intend(self, upload: Upload, asked: Once | None) -> Mapping[str, Any] | None:
+        """Record what is about to be stored. What an earlier request was answered, if this one repeats it."""
+        with self.sessions.begin() as session:
+            if asked is not None and (earlier := idempotency.begin(session, asked)):
+                return earlier
+            # A repeated request is answered whatever waits; a new one joins the queue's end.
+            self.backlog.check(session)
+            session.add(upload)
+        return None
+
+    def _accept(self, upload: Upload, task: Task, asked: Once | None) -> None:
+        """The promise, in one commit. A commit whose answer is lost may have been kept: then it was."""
+        try:
+            with self.sessions.begin() as session:
+                if not uploads.mark_stored(session, upload.id):
+                    raise ServiceUnavailable("The upload took too long and was given up; send it again.")
+                session.add(task)
+                if asked is not None:
+                    said = {"upload_id": str(upload.id), "task_id": str(task.id)}
+                    idempotency.finish(session, asked, said)
+        except SQLAlchemyError:
+            if not self._was_kept(task.id, asked):
+                raise
+            log.warning("commit_was_kept", task_id=str(task.id))
+
+    def _was_kept(self, task_id: UUID, asked: Once | None) -> bool:
+        try:
+            with self.sessions.begin() as session:
+                if asked is not None:
+                    # Waits for a commit that is still on its way; if there is none, the next request begins anew.
+                    db_idempotency.release(session, asked)
+                return tasks.get(session, task_id) is not None
+        except SQLAlchemyError:
+            return False
 
     def _probe(self, file: BinaryIO) -> ImageFacts:
         try:
@@ -89,29 +140,29 @@ class Submissions:
         except ImageError as error:
             raise RejectedImage(str(error), code=error.code) from error
 
-    def _task(
-        self, task_id: UUID, upload_id: UUID, user_id: UUID, options: RemovalOptions, request_id: str | None
-    ) -> Task:
+    def _task(self, task_id: UUID, upload: Upload, options: RemovalOptions, request_id: str | None) -> Task:
         return Task(
             id=task_id,
-            user_id=user_id,
-            upload_id=upload_id,
+            user_id=upload.user_id,
+            upload_id=upload.id,
             operation=Operation.REMOVE_BACKGROUND,
             options=options.model_dump(mode="json"),
             queue=QUEUE,
             request_id=request_id,
             max_retries=self.settings.task_max_retries,
+            max_attempts=max(DEFAULT_ATTEMPTS, self.settings.task_max_retries + 1),
         )
 
-    def _take_back(self, upload_id: UUID, key: str) -> None:
-        """Nothing was promised yet. A put that failed may have landed all the same: while the object cannot be
-        deleted, its row stays `pending` and names it."""
+    def _give_back(self, asked: Once | None) -> None:
+        """Nothing was promised, so the request may be repeated. Its upload stays `pending` until it is cleaned up: a
+        put that failed may have landed all the same, and its row names the object."""
+        if asked is None:
+            return
         try:
-            self.store.delete(key)
             with self.sessions.begin() as session:
-                uploads.forget(session, upload_id)
-        except (AppError, SQLAlchemyError) as error:
-            log.warning("upload_left_pending", upload_id=str(upload_id), error=type(error).__name__)
+                db_idempotency.release(session, asked)
+        except SQLAlchemyError as error:
+            log.warning("idempotency_key_left", error=type(error).__name__)
 
 
 def clean_filename(name: str | None) -> str | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ PATIENCE = 120.0
 """Seconds that one request is repeated for while the service is busy, restarting or gone."""
 
 _POLL = 0.2
+_HOLD = 1.0  # seconds that the service may hold its answer; Ctrl-C takes as long
 _LONGEST_PAUSE = 30.0
 _BUSY = {429, 502, 503, 504}
 _TOKEN_SECONDS = 600.0  # tokens hold for 15 minutes; a new one is made well before
@@ -99,21 +101,25 @@ class Client:
         return str(_json(self._patiently(send))["task_id"])
 
     def wait(self, task_id: str, on_change: Callable[[TaskView], None]) -> TaskView:
-        """Watch a task until it is over; every look is told.
+        """Watch a task until it is over; every change is told.
 
         Raises:
             FileProblem: the service cannot be reached, or does not know it.
         """
+        tag = '"none"'
         while True:
-            task = self._task(task_id)
-            on_change(task)
-            if task.is_over:
-                return task
-            self._pause(_POLL)
-
-    def _task(self, task_id: str) -> TaskView:
-        body = _json(self._patiently(lambda: self._get(f"/api/v1/tasks/{task_id}")))
-        return TaskView(body["status"], body.get("stage"), int(body["progress"]), body.get("error_message"))
+            asked = time.monotonic()
+            headers = {"If-None-Match": tag}
+            response = self._patiently(partial(self._get, f"/api/v1/tasks/{task_id}?wait={_HOLD}", **headers))
+            unchanged = response.status_code == httpx2.codes.NOT_MODIFIED
+            if not unchanged:
+                task = _task(_json(response))
+                on_change(task)
+                if task.is_over:
+                    return task
+                tag = response.headers.get("ETag", "")
+            # It holds no answer while too many wait.
+            self._pause(_POLL if unchanged and time.monotonic() - asked < _POLL else 0)
 
     def download(self, task_id: str, target: Path, *, force: bool) -> None:
         """Write the result, whole or not at all.
@@ -137,8 +143,8 @@ class Client:
         except OSError as error:
             raise FileProblem(f"{target} cannot be written: {error.strerror}") from error
 
-    def _get(self, path: str) -> httpx2.Response:
-        return self._api.get(path, headers=self._tokens.header())
+    def _get(self, path: str, **headers: str) -> httpx2.Response:
+        return self._api.get(path, headers=self._tokens.header() | headers)
 
     def _patiently(self, send: Callable[[], httpx2.Response]) -> httpx2.Response:
         """Repeat while the service is busy or gone, for a bounded time."""
@@ -203,6 +209,10 @@ def _json(response: httpx2.Response) -> dict[str, Any]:
     with suppress(ValueError):
         return dict(response.json())
     raise FileProblem("The service's answer cannot be understood")
+
+
+def _task(body: Mapping[str, Any]) -> TaskView:
+    return TaskView(body["status"], body.get("stage"), int(body["progress"]), body.get("error_message"))
 
 
 def _sentence(response: httpx2.Response) -> str:

@@ -1,5 +1,8 @@
 """What we need of an object store, and the keys that we use in it."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
@@ -17,6 +20,13 @@ class Bucket(StrEnum):
     MISSING = "missing"
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    key: str
+    size_bytes: int
+    modified_at: datetime  # by the store's clock, with its zone
+
+
 class ObjectStore(Protocol):
     """Private objects by key. Passing faults raise `StorageUnavailable`, a missing object `ObjectNotFound`."""
 
@@ -28,6 +38,10 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete the object; a missing one is fine."""
+        ...
+
+    def list(self, prefix: str) -> Iterator["StoredObject"]:
+        """Every object whose key begins so."""
         ...
 
     def url(self, key: str) -> str:
@@ -47,6 +61,9 @@ class ObjectStore(Protocol):
         ...
 
 
+PREFIXES = ("originals/", "processed/")  # what of the bucket is ours
+
+
 def original_key(user_id: UUID, upload_id: UUID) -> str:
     return f"originals/{user_id}/{upload_id}"
 
@@ -54,6 +71,15 @@ def original_key(user_id: UUID, upload_id: UUID) -> str:
 def result_key(user_id: UUID, task_id: UUID, attempt: int, format_: ResultFormat) -> str:
     """Each attempt writes its own object and the row names the winner: a late attempt can overwrite nothing."""
     return f"processed/{user_id}/{task_id}/{attempt}.{format_}"
+
+
+def task_of_key(key: str) -> UUID | None:
+    """The task whose attempt writes this object; None for any other object."""
+    parts = key.split("/")
+    try:
+        return UUID(parts[2]) if parts[0] == "processed" and len(parts) == 4 else None
+    except ValueError:
+        return None
 
 
 def content_type(key: str) -> str:

@@ -1,10 +1,12 @@
 """The object store in memory: for tests that are not about S3, held to the same contract."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import BinaryIO
 from urllib.parse import quote
 
 from app.core.errors import ObjectNotFound
-from app.storage.base import Bucket, disposition
+from app.storage.base import Bucket, StoredObject, disposition
 
 
 class MemoryStore:
@@ -12,9 +14,11 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.times: dict[str, datetime] = {}
 
     def put(self, key: str, body: BinaryIO, content_type: str) -> None:
         self.objects[key] = body.read()
+        self.times[key] = datetime.now(UTC)
 
     def get(self, key: str) -> bytes:
         try:
@@ -24,6 +28,11 @@ class MemoryStore:
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        for key, data in sorted(self.objects.items()):
+            if key.startswith(prefix):
+                yield StoredObject(key, len(data), self.times[key])
 
     def url(self, key: str) -> str:
         return f"memory://{key}"

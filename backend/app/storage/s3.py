@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, StorageUnavailable
-from app.storage.base import Bucket, content_type, disposition
+from app.storage.base import Bucket, StoredObject, content_type, disposition
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -84,6 +84,12 @@ class S3Store:
     def delete(self, key: str) -> None:
         with _faults():
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        with _faults():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
 
     def url(self, key: str) -> str:
         return self.presign(key, filename="").split("?", 1)[0]

@@ -8,7 +8,7 @@ from app.tasks.celery_app import TASK
 from app.tasks.worker import runtime
 
 
-@shared_task(name=TASK)
+@shared_task(name=TASK, Request="app.tasks.deaths:ReportedRequest")
 def remove_background(task_id: str) -> None:
     """Make an attempt at the task with this id."""
     runtime().processing.process(UUID(task_id))

@@ -30,7 +30,7 @@ def make_worker_app(settings: Settings) -> Celery:
         task_reject_on_worker_lost=False,
         task_soft_time_limit=timing.soft_limit,
         task_time_limit=timing.hard_limit,
-        worker_pool="prefork",
+        worker_pool="app.tasks.pool:TaskPool",  # prefork
         # A forked copy of a process with threads and native libraries is not safe to run in.
         worker_pool_start_method="spawn",
         worker_concurrency=Capacity.of_this_machine(settings.worker_concurrency).children,

@@ -17,9 +17,12 @@ from app.db.base import make_engine, make_sessions
 from app.imaging.engines.base import INPUT_SHAPE
 from app.imaging.engines.choice import load
 from app.imaging.weights import where_weights_are
+from app.services.counting import Bookkeeping, Counts
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
+from app.tasks.memory import MemoryLimit
+from app.tasks.publishing import BackgroundBell, Publisher
 from app.tasks.turns import TakingTurns
 
 log = get_logger(__name__)
@@ -31,7 +34,7 @@ class Runtime:
     def __init__(self, settings: Settings, capacity: Capacity) -> None:
         begun = time.perf_counter()
         cv2.setNumThreads(1)
-        self._db = make_engine(settings.sqlalchemy_url, pool_size=2, max_overflow=1)
+        self._db = make_engine(settings.sqlalchemy_url, pool_size=3, max_overflow=1)
         sessions = make_sessions(self._db)
         process = f"{socket.gethostname()}:{os.getpid()}"
         # The main process has made sure of them, before it took any work.
@@ -47,16 +50,25 @@ class Runtime:
         # The first run of a network allocates its memory: better now than in somebody's request.
         engine.infer(np.zeros(INPUT_SHAPE, np.float32))
         self._pulse = Pulse(sessions, process, settings.timing, engine=f"{engine.name} {engine.precision}: {reason}")
+        self._publisher = Publisher(settings)
+        counts = Counts()
+        self._bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
+        self._bookkeeping.start()
+        self._bell = BackgroundBell(self._publisher, sessions, counts, by="worker")
+        self._bell.start()
         self.processing = Processing(
             settings=settings,
             sessions=sessions,
             store=S3Store(settings),
             engine=engine,
             pulse=self._pulse,
+            bell=self._bell,
             metrics=MetricsLog(settings.log_dir),
+            counts=counts,
             worker=process,
             timeouts=(SoftTimeLimitExceeded,),
         )
+        self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels)
         # Only a warm child counts as one.
         self._pulse.start()
         log.info(
@@ -70,4 +82,7 @@ class Runtime:
 
     def close(self) -> None:
         self._pulse.stop()
+        self._bell.close()
+        self._bookkeeping.close()
+        self._publisher.close()
         self._db.dispose()

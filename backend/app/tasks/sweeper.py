@@ -5,14 +5,19 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.config import load_settings
+from app.core.config import Settings, load_settings
+from app.core.errors import AppError
 from app.core.logging import configure_logging, get_logger
 from app.db import heartbeats
-from app.db.base import make_engine, make_sessions
+from app.db.base import Sessions, make_engine, make_sessions
+from app.services.counting import Bookkeeping, Counts
 from app.services.recovery import Recovery
+from app.services.retention import Retention
+from app.storage.s3 import S3Store
 from app.tasks.publishing import Publisher
 
 log = get_logger(__name__)
@@ -25,11 +30,17 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
-    db = make_engine(settings.sqlalchemy_url, pool_size=2, max_overflow=1)
+    db = make_engine(settings.sqlalchemy_url, pool_size=3, max_overflow=1)
     sessions = make_sessions(db)
     publisher = Publisher(settings)
-    recovery = Recovery(sessions, settings.timing, publisher.ready, publisher.publish)
+    counts = Counts()
+    bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
+    bookkeeping.start()
+    recovery = Recovery(sessions, settings.timing, publisher.ready, publisher.publish, counts)
     process = f"{socket.gethostname()}:{os.getpid()}"
+    if settings.cleanup_enabled:
+        cleaning = threading.Thread(target=_clean, args=(settings, sessions, stopped), name="cleaning", daemon=True)
+        cleaning.start()
     log.info("sweeper_started", interval_s=settings.timing.sweep_interval)
     while not stopped.is_set():
         try:
@@ -43,9 +54,20 @@ def main() -> None:
         stopped.wait(settings.timing.sweep_interval)
     with suppress(SQLAlchemyError), sessions.begin() as session:
         heartbeats.remove(session, process)
+    bookkeeping.close()
     publisher.close()
     db.dispose()
     log.info("sweeper_stopped")
+
+
+def _clean(settings: Settings, sessions: Sessions, stopped: threading.Event) -> None:
+    """Beside the ticks, which a slow object store must not hold up."""
+    retention = Retention(settings, sessions, S3Store(settings))
+    while not stopped.wait(settings.cleanup_interval_seconds):
+        try:
+            log.info("cleaned", **asdict(retention.clean()))
+        except (AppError, SQLAlchemyError) as error:
+            log.warning("cleaning_failed", error=type(error).__name__)
 
 
 if __name__ == "__main__":

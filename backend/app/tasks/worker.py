@@ -6,6 +6,7 @@ The main process stays light: the engine and its libraries are imported in the c
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,27 @@ from celery.signals import (
     celeryd_init,
     setup_logging,
     task_postrun,
+    task_received,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
 )
+from celery.worker import state
 from structlog.contextvars import clear_contextvars
 
 from app.core.capacity import Capacity
 from app.core.config import PROJECT_ROOT, Settings, load_settings
 from app.core.logging import configure_logging, get_logger
+from app.db import overview
+from app.db.base import Sessions, make_engine, make_sessions
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.weights import ensure_weights
 from app.services.about import ModelRefused, require_licence
+from app.tasks import deaths
+from app.tasks.publishing import Publisher
+from app.tasks.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from app.tasks.runtime import Runtime
@@ -80,6 +90,52 @@ def _check_before_work(**_: Any) -> None:
         raise SystemExit(78) from error
 
 
+@worker_init.connect
+def _watch_children(**_: Any) -> None:
+    settings = load_settings()
+    deaths.taking_back = deaths.TakingBack(_sessions(settings), settings.timing, settings.task_retry_delay_seconds)
+    deaths.taking_back.start()
+
+
+@worker_ready.connect
+def _watch_consumer(sender: Any, **_: Any) -> None:
+    """`sender`: Celery's consumer."""
+    settings = load_settings()
+    sessions, publisher = _sessions(settings), Publisher(settings)
+    children, queues = sender.pool.num_processes, frozenset(sender.app.amqp.queues.consume_from)
+    received = [0]
+
+    def ready() -> int:
+        return sum(messages for queue, messages in publisher.ready().items() if queue in queues)
+
+    def oldest_due() -> float | None:
+        with sessions.begin() as session:
+            return overview.queue_facts(session)[1]
+
+    watchdog = Watchdog(
+        settings.timing,
+        received=lambda: received[0],
+        has_room=lambda: len(state.reserved_requests) < children,
+        ready=ready,
+        oldest_due=oldest_due,
+    )
+
+    def count(**_: Any) -> None:
+        received[0] += 1
+
+    def stop(**_: Any) -> None:
+        watchdog.stop()  # a worker that is told to stop is meant to be deaf
+
+    task_received.connect(count, weak=False)
+    worker_shutting_down.connect(stop, weak=False)
+    watchdog.start()
+
+
+def _sessions(settings: Settings) -> Sessions:
+    """The main process's: connected when first used, after the children were started as programs of their own."""
+    return make_sessions(make_engine(settings.sqlalchemy_url, pool_size=1, max_overflow=0))
+
+
 def _try_engine(settings: Settings, weights: Path) -> None:
     """Raise `EngineUnavailable` when the one asked for does not work here; found out in a process of its own."""
     module = "app.imaging.engines.choice"
@@ -96,6 +152,7 @@ def _try_engine(settings: Settings, weights: Path) -> None:
 def _build(**_: Any) -> None:
     global _runtime
     settings = load_settings()
+    threading.excepthook = _end_with
     try:
         # Here, so that the main process never loads the engine.
         from app.tasks.turns import turn  # noqa: PLC0415
@@ -110,6 +167,12 @@ def _build(**_: Any) -> None:
         raise SystemExit(1) from error
 
 
+def _end_with(args: threading.ExceptHookArgs) -> None:
+    """A child without its pulse is none. In want of memory the thread may fail that was not at fault."""
+    log.error("thread_died", thread=getattr(args.thread, "name", None), error=repr(args.exc_value))
+    os._exit(1)
+
+
 @worker_process_shutdown.connect
 def _take_down(**_: Any) -> None:
     if _runtime is not None:
@@ -117,5 +180,8 @@ def _take_down(**_: Any) -> None:
 
 
 @task_postrun.connect
-def _forget_context(**_: Any) -> None:
+def _end_task(**_: Any) -> None:
     clear_contextvars()
+    if _runtime is not None and _runtime.memory.is_spent():
+        log.warning("child_retired", reason="memory")
+        sys.exit(deaths.RETIRED)

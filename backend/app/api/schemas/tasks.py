@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.core.options import RemovalOptions
 from app.core.states import Stage, TaskStatus
+from app.db.models import TaskEvent
 from app.services.status import TaskView
 
 
@@ -62,6 +63,24 @@ class TaskOut(BaseModel):
 class TaskPage(BaseModel):
     tasks: list[TaskOut]
     next_cursor: str | None = Field(description="Give it back as `cursor` for the next page; null on the last one.")
+
+
+class EventOut(BaseModel):
+    """One change of a task."""
+
+    at: datetime
+    status: TaskStatus
+    stage: Stage | None
+    attempt: int
+    error_code: str | None
+
+    @classmethod
+    def of(cls, event: TaskEvent) -> "EventOut":
+        return cls.model_validate(event, from_attributes=True)
+
+
+class History(BaseModel):
+    events: list[EventOut] = Field(description="Oldest first.")
 
 
 def upload_form() -> dict[str, Any]:

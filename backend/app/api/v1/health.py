@@ -1,9 +1,11 @@
 """What the service says about itself; open to everybody, and nothing secret in it."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from app.api.deps import ServicesDep
+from app.api.deps import services as services_of
 from app.api.errors import responses
 from app.api.schemas.service import Alive, EngineInfo, HealthOut, Info, Limits, ModelInfo, Ready, Root
 from app.core.errors import ServiceUnavailable
@@ -39,6 +41,13 @@ def readyz(services: ServicesDep) -> Ready:
             "The database cannot be reached, or is not migrated to this version.", code="not_ready"
         )
     return Ready()
+
+
+@root_router.get("/metrics", summary="Counts and gauges for Prometheus", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    # Not as a dependency, which would wait for a thread: whoever watches has to hear of a process that has none left.
+    text = await services_of(request).metrics.text()
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @root_router.get("/info", summary="Version, models and their licences, operations, limits")

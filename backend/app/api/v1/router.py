@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.api.v1 import auth, health, tasks, uploads
+from app.api.v1 import admin, auth, health, tasks, uploads
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(auth.router)
 router.include_router(uploads.router)
 router.include_router(tasks.router)
+router.include_router(admin.router)
 router.include_router(health.health_router)

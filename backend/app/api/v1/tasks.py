@@ -1,16 +1,40 @@
 """`/tasks`: what became of the caller's images."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.deps import Caller, ServicesDep
 from app.api.errors import responses
-from app.api.schemas.tasks import TaskOut, TaskPage
+from app.api.schemas.tasks import EventOut, History, TaskOut, TaskPage
+from app.api.waiting import (
+    MAX_WAIT,
+    STREAM,
+    TAGGED,
+    IfNoneMatch,
+    Known,
+    LastEventId,
+    StreamPlace,
+    answer,
+    events,
+    see,
+)
 from app.core.states import TaskStatus
+
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_WAIT,
+        allow_inf_nan=False,
+        description="Seconds to hold the answer: until the task differs from `If-None-Match`, else until it is over.",
+    ),
+]
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -35,9 +59,35 @@ def list_tasks(
     return TaskPage(tasks=[TaskOut.of(view) for view in views], next_cursor=more)
 
 
-@router.get("/{task_id}", summary="One task", responses=responses(401, 404, 422, 503))
-def get_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
-    return TaskOut.of(services.statuses.get(task_id, user.id))
+@router.get(
+    "/{task_id}",
+    summary="One task; with `wait`, as soon as it changes",
+    response_model=TaskOut,
+    responses=TAGGED | responses(401, 404, 422, 503),
+)
+async def get_task(
+    request: Request,
+    response: Response,
+    task_id: UUID,
+    services: ServicesDep,
+    user: Caller,
+    if_none_match: IfNoneMatch = "",
+    wait: Wait = 0,
+) -> TaskOut | Response:
+    known = Known(if_none_match)
+    seen = await see(request, services, task_id, user.id, known, wait=wait)
+    return answer(seen, known, response)
+
+
+@router.get(
+    "/{task_id}/events",
+    summary="A task's progress as it goes on, as server-sent events",
+    response_class=EventSourceResponse,
+    responses=STREAM | responses(401, 404, 422, 503),
+)
+async def get_events(place: StreamPlace, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
+    async for event in events(*place, last_event_id):
+        yield event
 
 
 @router.get(
@@ -45,7 +95,39 @@ def get_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
     status_code=307,
     summary="Leads to the finished picture",
     response_class=RedirectResponse,
-    responses=responses(401, 404, 409, 422, 503),
+    responses=responses(401, 404, 409, 410, 422, 503),
 )
 def get_result(task_id: UUID, services: ServicesDep, user: Caller, download: bool = True) -> RedirectResponse:
     return RedirectResponse(services.statuses.result_url(task_id, user.id, attachment=download), 307)
+
+
+@router.post("/{task_id}/cancel", summary="End a task that is not over", responses=responses(401, 404, 409, 422, 503))
+def cancel_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
+    services.control.cancel(task_id, user.id)
+    return TaskOut.of(services.statuses.get(task_id, user.id))
+
+
+@router.post(
+    "/{task_id}/retry",
+    status_code=202,
+    summary="Run a failed or cancelled task again",
+    responses=responses(401, 404, 409, 422, 503),
+)
+def retry_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
+    services.control.retry(task_id, user.id)
+    return TaskOut.of(services.statuses.get(task_id, user.id))
+
+
+@router.delete(
+    "/{task_id}",
+    status_code=204,
+    summary="Take a task away, with its result and its original",
+    responses=responses(401, 404, 422, 503),
+)
+def delete_task(task_id: UUID, services: ServicesDep, user: Caller) -> None:
+    services.control.delete(task_id, user.id)
+
+
+@router.get("/{task_id}/history", summary="What happened to a task", responses=responses(401, 404, 422, 503))
+def get_history(task_id: UUID, services: ServicesDep, user: Caller) -> History:
+    return History(events=[EventOut.of(event) for event in services.statuses.history(task_id, user.id)])

@@ -2,19 +2,30 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from anyio import CapacityLimiter, fail_after
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from app.api.deps import Caller, ServicesDep
 from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, upload_form
-from app.core.errors import InvalidRequest
+from app.core.errors import InvalidRequest, ServiceUnavailable
 from app.core.options import RemovalOptions, read_options
 
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
+
+# Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
+STORING = CapacityLimiter(16)
+PATIENCE = 3.0  # seconds
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="The same key with the same request gives the same answer, and one task, for 24 hours."),
+]
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -23,24 +34,50 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
     "",
     status_code=202,
     summary="Upload an image to have its background removed",
-    responses=responses(400, 401, 413, 415, 422, 503),
+    responses=responses(400, 401, 409, 413, 415, 422, 503),
     openapi_extra=upload_form(),
 )
-async def upload(request: Request, response: Response, services: ServicesDep, user: Caller) -> Accepted:
+async def upload(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    user: Caller,
+    idempotency_key: IdempotencyKey = None,
+) -> Accepted:
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
     async with open_form(request) as form:
         file, options = read_form(form)
-        taken = await run_in_threadpool(
-            services.submissions.submit,
-            file.file,
-            user_id=user.id,
-            filename=file.filename,
-            options=options,
-            request_id=request.state.request_id,
-        )
+        async with a_place():
+            taken = await run_in_threadpool(
+                services.submissions.submit,
+                file.file,
+                user_id=user.id,
+                filename=file.filename,
+                options=options,
+                request_id=request.state.request_id,
+                idempotency_key=idempotency_key,
+            )
+    if taken.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/api/v1/tasks/{taken.task_id}"
     response.headers["Retry-After"] = "2"
     return Accepted(upload_id=taken.upload_id, task_id=taken.task_id)
+
+
+@asynccontextmanager
+async def a_place() -> AsyncIterator[None]:
+    """One of the places for uploads that are being stored; `ServiceUnavailable` when none gets free in time."""
+    holder = object()
+    try:
+        with fail_after(PATIENCE):
+            await STORING.acquire_on_behalf_of(holder)
+    except TimeoutError as error:
+        message = "Too many uploads are being stored at the moment. Please try again."
+        raise ServiceUnavailable(message, code="busy") from error
+    try:
+        yield
+    finally:
+        STORING.release_on_behalf_of(holder)
 
 
 @asynccontextmanager

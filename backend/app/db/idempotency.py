@@ -1,0 +1,73 @@
+"""Requests that a client may repeat: one of many does the work, the others learn what it was answered.
+
+Nothing here commits: a request's answer is written in the transaction that makes it true.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.models import IdempotencyKey
+from app.db.tasks import seconds
+
+LOCK = 60.0  # seconds; a request that has taken longer is taken for dead
+KEEP = 86_400.0  # seconds
+
+
+@dataclass(frozen=True)
+class Once:
+    """One request's hold on a key. `fingerprint` tells what was sent."""
+
+    user_id: UUID
+    route: str
+    key: str
+    fingerprint: str
+    holder: UUID
+
+
+def hold(session: Session, once: Once) -> IdempotencyKey | None:
+    """Take the key. None: it is ours. Else the row as it stands: answered, or another request's."""
+    row = IdempotencyKey
+    insertion = insert(row).values(
+        user_id=once.user_id, route=once.route, key=once.key, fingerprint=once.fingerprint, holder=once.holder
+    )
+    abandoned = row.answer.is_(None) & (row.locked_at < func.now() - seconds(LOCK))
+    taking = insertion.on_conflict_do_update(
+        index_elements=[row.user_id, row.route, row.key],
+        set_={"holder": once.holder, "locked_at": func.now()},
+        where=abandoned & (row.fingerprint == once.fingerprint),
+    ).returning(row.holder)
+    while session.scalar(taking) is None:
+        found = session.get(row, (once.user_id, once.route, once.key))
+        if found is not None:
+            return found
+        # Its holder gave it back between our two questions.
+    return None
+
+
+def answer(session: Session, once: Once, said: dict[str, Any]) -> bool:
+    """Keep what the request was answered. False: it took so long that another one has the key."""
+    kept = update(IdempotencyKey).where(*_mine(once)).values(answer=said).returning(IdempotencyKey.key)
+    return session.scalar(kept.execution_options(synchronize_session=False)) is not None
+
+
+def release(session: Session, once: Once) -> bool:
+    """Nothing came of the request: the next one begins anew. False: something did, or another one has the key."""
+    gone = delete(IdempotencyKey).where(*_mine(once)).returning(IdempotencyKey.key)
+    return session.scalar(gone.execution_options(synchronize_session=False)) is not None
+
+
+def _mine(once: Once) -> tuple[Any, ...]:
+    row = IdempotencyKey
+    named = row.user_id == once.user_id, row.route == once.route, row.key == once.key
+    return *named, row.holder == once.holder, row.answer.is_(None)
+
+
+def forget_old(session: Session) -> int:
+    """Clear the keys that nobody repeats any more; returns how many."""
+    old = delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - seconds(KEEP))
+    return len(session.scalars(old.returning(IdempotencyKey.key)).all())

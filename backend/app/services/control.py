@@ -1,0 +1,77 @@
+"""What an owner does to his tasks: cancel, run again, delete."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import AppError, Conflict, NotFound
+from app.core.logging import get_logger
+from app.core.states import TaskStatus
+from app.db import retention, tasks
+from app.db.base import Sessions
+from app.db.models import Task
+from app.services.bell import Bell
+from app.services.retention import attempt_keys
+from app.storage.base import ObjectStore
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Control:
+    """The use cases with their parts. Another account's task is `NotFound`, as one that is not there."""
+
+    sessions: Sessions
+    store: ObjectStore
+    bell: Bell
+
+    def cancel(self, task_id: UUID, user_id: UUID) -> None:
+        """End the task; `Conflict` once it has ended otherwise."""
+        with self.sessions.begin() as session:
+            task = _owned(session, task_id, user_id)
+            if tasks.cancel(session, task_id):
+                return
+            session.refresh(task)
+            if task.status != TaskStatus.CANCELLED:
+                raise Conflict(f"The task is over: its status is {task.status}.", code="task_over")
+
+    def retry(self, task_id: UUID, user_id: UUID) -> None:
+        """Begin a failed or cancelled task anew; `Conflict` for any other, and when its original is gone."""
+        with self.sessions.begin() as session:
+            task = _owned(session, task_id, user_id)
+            if not tasks.requeue(session, task_id):
+                session.refresh(task)
+                raise _not_revivable(task)
+        self.bell.ring(task_id, task.queue)
+
+    def delete(self, task_id: UUID, user_id: UUID) -> None:
+        """Take the task and its objects away, and the original too when no other task uses it."""
+        with self.sessions.begin() as session:
+            task = _owned(session, task_id, user_id)
+            tasks.cancel(session, task_id)
+            session.refresh(task)
+            doomed = list(attempt_keys(task))
+            tasks.delete(session, task_id)
+            if original := retention.expire_unused(session, task.upload_id):
+                doomed.append(original.key)
+        try:
+            for key in doomed:
+                self.store.delete(key)
+        except AppError as error:
+            log.warning("objects_left_behind", task_id=str(task_id), error=type(error).__name__)  # the cleaner's, then
+
+
+def _owned(session: Session, task_id: UUID, user_id: UUID) -> Task:
+    task = tasks.get_owned(session, task_id, user_id)
+    if task is None:
+        raise NotFound("There is no such task.", code="task_not_found")
+    return task
+
+
+def _not_revivable(task: Task) -> Conflict:
+    if task.status not in tasks.REVIVABLE:
+        return Conflict(
+            f"Only a failed or cancelled task can run again: its status is {task.status}.", code="task_not_retryable"
+        )
+    return Conflict("The original image is no longer stored. Please upload it again.", code="original_missing")
