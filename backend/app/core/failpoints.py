@@ -86,7 +86,7 @@ def _sleep(seconds: str) -> None:
 def _spin(seconds: str) -> None:
     until = time.monotonic() + float(seconds)
     while time.monotonic() < until:
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 31)  # hours, and no bytecode in between
+        hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)  # hours, and no bytecode in between
 
 
 def _hoard(mebibytes: str) -> None:

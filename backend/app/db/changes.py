@@ -36,7 +36,7 @@ def _connect(url: str) -> psycopg.Connection:
     """A connection of its own (one that listens cannot be lent out), which notices within a minute that it is dead."""
     parsed = make_url(url)
     args, options = parsed.get_dialect()().create_connect_args(parsed)  # so that every address of the engine's will do
-    options |= {
+    own = {
         "autocommit": True,
         "application_name": "quickbg-changes",
         "connect_timeout": 3,
@@ -45,5 +45,5 @@ def _connect(url: str) -> psycopg.Connection:
         "keepalives_interval": 5,
         "keepalives_count": 3,
     }
-    connection: psycopg.Connection = psycopg.connect(*args, **options)
+    connection: psycopg.Connection = psycopg.connect(*args, **{**options, **own})
     return connection
