@@ -150,7 +150,10 @@ def test_a_path_in_front_of_s3_belongs_to_the_proxy(door: Door) -> None:
     store = door.store(s3_public_endpoint_url=f"{door.settings.s3_endpoint_url}/pictures")
     store.put(key, io.BytesIO(b"picture"), "image/png")
     url = store.presign(key, filename="a.png")
-    assert store.url(key) == f"{door.settings.s3_endpoint_url}/pictures/quickbg-uploads-named/{key}"
+    assert (
+        store.presign(key, filename="a.png").partition("?")[0]
+        == f"{door.settings.s3_endpoint_url}/pictures/quickbg-uploads-named/{key}"
+    )
     # What S3 sees behind a proxy that takes the path away and keeps the host.
     assert httpx2.get(url.replace("/pictures/", "/", 1)).content == b"picture"
 

@@ -85,11 +85,8 @@ class Statuses:
     def _view(self, task: Task) -> TaskView:
         if task.result_key is None:
             return TaskView(task, None, None)
-        return TaskView(
-            task,
-            self.store.url(task.result_key),
-            self.store.presign(task.result_key, filename=result_name(task)),
-        )
+        presigned = self.store.presign(task.result_key, filename=result_name(task))
+        return TaskView(task, presigned.partition("?")[0], presigned)
 
 
 def result_name(task: Task) -> str:

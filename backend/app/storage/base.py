@@ -44,12 +44,11 @@ class ObjectStore(Protocol):
         """Every object whose key begins so."""
         ...
 
-    def url(self, key: str) -> str:
-        """The object's plain address on the public endpoint. Without a signature it is refused."""
-        ...
-
     def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
-        """An address that anyone may read the object from for a limited time, as its own type and under this name."""
+        """An address that anyone may read the object from for a limited time, as its own type and under this name.
+
+        Without its query it is the object's plain address on the public endpoint, where it is refused.
+        """
         ...
 
     def prepare(self) -> Bucket:

@@ -34,9 +34,6 @@ class MemoryStore:
             if key.startswith(prefix):
                 yield StoredObject(key, len(data), self.times[key])
 
-    def url(self, key: str) -> str:
-        return f"memory://{key}"
-
     def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
         return f"memory://{key}?as={quote(disposition(filename, attachment=attachment))}"
 

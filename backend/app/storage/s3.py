@@ -91,9 +91,6 @@ class S3Store:
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
 
-    def url(self, key: str) -> str:
-        return self.presign(key, filename="").split("?", 1)[0]
-
     def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
         with _faults():
             url = self._signer.generate_presigned_url(

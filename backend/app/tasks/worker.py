@@ -49,6 +49,9 @@ KEEP_BUFFERS = {
     "MALLOC_TRIM_THRESHOLD_": str(2 << 30),
 }
 
+# On a machine that does everything, those who only ask are answered first.
+NICE = 5
+
 log = get_logger(__name__)
 
 _runtime: "Runtime | None" = None
@@ -153,6 +156,7 @@ def _build(**_: Any) -> None:
     global _runtime
     settings = load_settings()
     threading.excepthook = _end_with
+    os.nice(NICE)
     try:
         # Here, so that the main process never loads the engine.
         from app.tasks.turns import turn  # noqa: PLC0415
