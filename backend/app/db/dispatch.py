@@ -65,7 +65,7 @@ def _rung_of(user_id: object, queue: object) -> ColumnElement[int]:
     return rung.scalar_subquery()
 
 
-def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 500) -> Sequence[Bell]:
+def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 300) -> Sequence[Bell]:
     """Mark due tasks that nobody has rung for, as far as their accounts have room; return them as they are to be
     rung: each account's first, then each one's second."""
     # A task that has just been queued belongs to the API's own bell.
@@ -98,7 +98,7 @@ def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 500) ->
     return [(row.id, row.queue) for row in sorted(rows, key=lambda row: int(row.place))]
 
 
-def stamp_unanswered(session: Session, *, queue: str, ready: int, timing: Timing, limit: int = 500) -> Sequence[Bell]:
+def stamp_unanswered(session: Session, *, queue: str, ready: int, timing: Timing, limit: int = 300) -> Sequence[Bell]:
     """Mark as rung again the oldest tasks of a queue whose message must be lost; return them.
 
     `ready` is the number of messages in the broker. More rung tasks than messages means that messages are gone; only
