@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     bell = BackgroundBell(publisher, sessions, counts, by="api")
     pinged = _impatient_redis(settings)
     health = _health(settings, make_sessions(health_db), store, publisher, pinged)
-    backlog = Backlog(settings.timing, settings.max_backlog_seconds)
+    backlog = Backlog(sessions, settings.timing, settings.max_backlog_seconds)
     metrics = _metrics(settings, make_sessions(health_db))
     drain = Drain(settings.drain_seconds)
     changes = Changes(settings.sqlalchemy_url)
@@ -131,8 +131,7 @@ def _health(
 
 
 def _metrics(settings: Settings, sessions: Sessions) -> Metrics:
-    # With a backlog of its own: nobody's upload waits for a look that hangs.
-    return Metrics(Fleet(sessions, settings.timing, Backlog(settings.timing, settings.max_backlog_seconds)))
+    return Metrics(Fleet(sessions, settings.timing))
 
 
 def _impatient_redis(settings: Settings) -> redis.Redis:

@@ -16,6 +16,7 @@ from app.db.base import Sessions
 from app.db.models import Task, Upload, User
 from app.db.tasks import Result
 from app.main import create_app
+from app.services.backlog import Backlog
 from app.services.retention import Cleaned, Retention
 from app.storage.base import result_key
 from app.storage.memory import MemoryStore
@@ -266,3 +267,27 @@ def test_a_full_queue_refuses_uploads_for_a_while(
     assert (answer.status_code, answer.json()["code"]) == (503, "backlog_full")
     assert int(answer.headers["retry-after"]) >= 60
     assert store.objects == {}
+
+
+def test_an_expired_task_can_be_deleted_for_good(
+    owner: TestClient, settings: Settings, sessions: Sessions, user: User, store: MemoryStore
+) -> None:
+    task_id = completed(sessions, user, store)
+    change(sessions, task_id, started_at=ago(8 * DAY), finished_at=ago(8 * DAY))
+    with sessions.begin() as session:
+        session.execute(update(Upload).values(created_at=ago(9 * DAY)))
+    retention = Retention(settings, sessions, store)
+    assert retention.clean().expired == 1
+    assert owner.delete(f"{URL}/{task_id}").status_code == 204
+    retention.clean()
+    with sessions.begin() as session:
+        assert session.scalars(select(Task)).all() == []
+        assert session.scalars(select(Upload)).all() == []
+
+
+def test_a_look_at_the_queue_that_hangs_holds_nobody_up(
+    settings: Settings, sessions: Sessions, user: User, store: MemoryStore
+) -> None:
+    backlog = Backlog(sessions, settings.timing, 3600)
+    with backlog._lock:  # somebody looks, and does not come back
+        assert backlog.look() is None

@@ -154,3 +154,16 @@ def test_a_silent_broker_holds_nobody_up_for_long(environment: dict[str, str], s
     assert time.monotonic() - begun < 3
     publisher.close()
     assert all(row(sessions, task_id).dispatched_at is None for task_id in task_ids)
+
+
+def test_a_slow_broker_does_not_hold_the_sweeper_up(sessions: Sessions, user: User) -> None:
+    rung: list[UUID] = []
+    timing = replace(TIMING, sweep_interval=0.0)
+
+    def publish(task_id: UUID, queue: str) -> None:
+        rung.append(task_id)
+
+    ids = [make_task(sessions, user.id, age=100 - n) for n in range(5)]
+    late = Recovery(sessions, timing, lambda: {"interactive": 0, "bulk": 0}, publish).tick()
+    assert late.rung == len(rung) < 5
+    assert [row(sessions, each).dispatched_at is None for each in ids[late.rung :]] == [True] * (5 - late.rung)

@@ -231,7 +231,7 @@ def test_an_upload_that_was_given_up_in_the_meantime_is_refused(
             assert Retention(settings, sessions, self).clean().abandoned == 1
 
     store = Slow()
-    submissions = Submissions(settings, sessions, store, Silence(), Backlog(TIMING, 3600))
+    submissions = Submissions(settings, sessions, store, Silence(), Backlog(sessions, TIMING, 3600))
     with pytest.raises(ServiceUnavailable, match="send it again"):
         submissions.submit(io.BytesIO(encoded()), user_id=user.id, filename=None, options=RemovalOptions())
     with sessions.begin() as session:

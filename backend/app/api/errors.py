@@ -28,6 +28,7 @@ from app.core.validation import sentence
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
+READ_ONLY = "25006"  # SQLSTATE of a server that another one has taken the place of
 
 # The class of an error decides its status, unless its code is named here.
 STATUS_OF_CLASS: dict[type[AppError], int] = {
@@ -143,7 +144,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
     log.warning("database_failed", error=type(error).__name__)
     lost = isinstance(error, OperationalError | InterfaceError | PoolTimeout) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
+        isinstance(error, DBAPIError)
+        and (error.connection_invalidated or getattr(error.orig, "sqlstate", None) == READ_ONLY)
     )
     if not lost:
         raise error

@@ -4,6 +4,7 @@ An unknown key in `.env` is an error, so that a misspelt one is found at start. 
 not ours are nobody's business.
 """
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -157,7 +158,9 @@ class Settings(BaseSettings):
     cleanup_enabled: bool = Field(True, description="clean up by itself; else only scripts/run_cleanup.py does")
     cleanup_interval_seconds: float = Field(3600, ge=10, description="how often it does")
     orphan_grace_seconds: float = Field(
-        3600, ge=0, description="what requests and attempts that came to nothing have left is kept for this long"
+        3600,
+        ge=0,
+        description="what failed requests and attempts have left is kept for this long, or as long as a try may last",
     )
 
     drain_seconds: float = Field(
@@ -183,6 +186,8 @@ class Settings(BaseSettings):
     def _fit_for_production(self) -> "Settings":
         if self.env is Environment.PRODUCTION and (names := self._well_known_secrets()):
             raise ValueError(f"{' and '.join(names)}: a secret that everybody knows; ENV=production needs its own")
+        if self.env is Environment.PRODUCTION and os.environ.get("FAILPOINTS"):
+            raise ValueError("FAILPOINTS: made to break tests, not ENV=production")
         return self
 
     def _well_known_secrets(self) -> list[str]:

@@ -35,7 +35,7 @@ def make_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10, **optio
             "connect_timeout": 3,
             "options": "-c timezone=UTC -c statement_timeout=10000 -c lock_timeout=3000"
             " -c idle_in_transaction_session_timeout=15000",
-            "tcp_user_timeout": 15_000,  # milliseconds until unacknowledged data ends the connection
+            "tcp_user_timeout": 8_000,  # milliseconds until unacknowledged data ends the connection
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -67,7 +67,10 @@ def _mine(once: Once) -> tuple[Any, ...]:
     return *named, row.holder == once.holder, row.answer.is_(None)
 
 
-def forget_old(session: Session) -> int:
-    """Clear the keys that nobody repeats any more; returns how many."""
-    old = delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - seconds(KEEP))
-    return len(session.scalars(old.returning(IdempotencyKey.key)).all())
+def forget_old(session: Session, *, limit: int) -> int:
+    """Clear keys that nobody repeats any more; returns how many."""
+    row = IdempotencyKey
+    primary = tuple_(row.user_id, row.route, row.key)
+    old = select(row.user_id, row.route, row.key).where(row.created_at < func.now() - seconds(KEEP)).limit(limit)
+    gone = delete(row).where(primary.in_(old)).returning(row.key).execution_options(synchronize_session=False)
+    return len(session.scalars(gone).all())

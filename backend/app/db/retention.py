@@ -6,6 +6,7 @@ A row whose `purged_at` is empty still names objects to delete, whoever crashed 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
@@ -96,13 +97,16 @@ def expire_uploads(session: Session, where: ColumnElement[bool], *, limit: int) 
     return len(session.scalars(moved.execution_options(synchronize_session=False)).all())
 
 
-def expire_unused(session: Session, upload_id: UUID) -> Upload | None:
-    """Let go of an original that only deleted tasks have used; returns it then."""
-    upload = session.scalar(select(Upload).where(Upload.id == upload_id).with_for_update())
+def hold_original(session: Session, upload_id: UUID) -> str:
+    """Lock an original, and return its key. Before its tasks, as whoever begins one of them anew does."""
+    return session.execute(select(Upload.key).where(Upload.id == upload_id).with_for_update()).scalar_one()
+
+
+def expire_unused(session: Session, upload_id: UUID) -> bool:
+    """Let go of an original that is held, if only deleted tasks have used it."""
     used = exists().where(Task.upload_id == upload_id, Task.deleted_at.is_(None))
     unused = update(Upload).where(Upload.id == upload_id, Upload.status == UploadStatus.STORED, ~used)
-    gone = session.scalar(unused.values(status=UploadStatus.EXPIRED).returning(Upload.id))
-    return upload if gone is not None else None
+    return session.scalar(unused.values(status=UploadStatus.EXPIRED).returning(Upload.id)) is not None
 
 
 def expire_tasks(session: Session, where: ColumnElement[bool], *, limit: int) -> int:
@@ -130,6 +134,7 @@ def find_uploads(session: Session, where: ColumnElement[bool], *, after: UUID, l
 
 def tasks_purged(session: Session, ids: Sequence[UUID]) -> None:
     """Their objects are gone. What its owner has deleted is forgotten altogether."""
+    _hold_uploads(session, select(Task.upload_id).where(Task.id.in_(ids), Task.deleted_at.is_not(None)))
     deleted = delete(Task).where(Task.id.in_(ids), Task.deleted_at.is_not(None)).returning(Task.upload_id)
     uploads = session.scalars(deleted).all()
     session.execute(update(Task).where(Task.id.in_(ids)).values(purged_at=func.now()))
@@ -143,8 +148,14 @@ def tasks_tidied(session: Session, ids: Sequence[UUID]) -> None:
 
 def uploads_purged(session: Session, ids: Sequence[UUID]) -> None:
     """Their objects are gone. What has no task is forgotten altogether; tasks keep the rows of theirs."""
+    _hold_uploads(session, ids)
     session.execute(delete(Upload).where(Upload.id.in_(ids), _unused()))
     session.execute(update(Upload).where(Upload.id.in_(ids)).values(purged_at=func.now()))
+
+
+def _hold_uploads(session: Session, ids: Any) -> None:
+    """So that of two who clean up, the second sees what the first has done."""
+    session.execute(select(Upload.id).where(Upload.id.in_(ids)).order_by(Upload.id).with_for_update(of=Upload))
 
 
 def _unused() -> ColumnElement[bool]:

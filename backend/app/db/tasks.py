@@ -19,7 +19,7 @@ from app.core.timing import Timing
 from app.db.models import Task, TaskEvent, Upload
 
 REVIVABLE = sorted(status for status in TERMINAL if TaskStatus.QUEUED in TRANSITIONS[status])
-MORE_ATTEMPTS = 10  # claims that a task which begins anew may have
+MORE_ATTEMPTS = 10  # claims beyond its retries: those that end with the worker being told to stop
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def requeue(session: Session, task_id: UUID) -> bool:
             status=TaskStatus.QUEUED,
             progress=0,
             retries=0,
-            max_attempts=Task.attempt + MORE_ATTEMPTS,
+            max_attempts=Task.attempt + Task.max_retries + MORE_ATTEMPTS,
             queued_at=func.now(),
             run_at=func.now(),
             **nothing,
@@ -225,7 +225,7 @@ def delete(session: Session, task_id: UUID) -> bool:
         session,
         update(Task)
         .where(Task.id == task_id, Task.finished_at.is_not(None), Task.deleted_at.is_(None))
-        .values(status=TaskStatus.EXPIRED, result_key=None, deleted_at=func.now()),
+        .values(status=TaskStatus.EXPIRED, result_key=None, deleted_at=func.now(), purged_at=None),
     )
 
 

@@ -1,5 +1,7 @@
 """What an owner does to his tasks: cancel, run again, delete."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +16,8 @@ from app.db.models import Task
 from app.services.bell import Bell
 from app.services.retention import attempt_keys
 from app.storage.base import ObjectStore
+
+MOMENT = 3.0  # seconds
 
 log = get_logger(__name__)
 
@@ -49,17 +53,25 @@ class Control:
         """Take the task and its objects away, and the original too when no other task uses it."""
         with self.sessions.begin() as session:
             task = _owned(session, task_id, user_id)
+            original = retention.hold_original(session, task.upload_id)
+            session.refresh(task, with_for_update=True)
             tasks.cancel(session, task_id)
-            session.refresh(task)
             doomed = list(attempt_keys(task))
             tasks.delete(session, task_id)
-            if original := retention.expire_unused(session, task.upload_id):
-                doomed.append(original.key)
+            if retention.expire_unused(session, task.upload_id):
+                doomed.append(original)
+        self._delete_objects(doomed)
+
+    def _delete_objects(self, keys: Sequence[str]) -> None:
+        """As many as can be in a moment; the rest is found by whoever cleans up."""
+        until = time.monotonic() + MOMENT
         try:
-            for key in doomed:
+            for key in keys:
+                if time.monotonic() > until:
+                    return
                 self.store.delete(key)
         except AppError as error:
-            log.warning("objects_left_behind", task_id=str(task_id), error=type(error).__name__)  # the cleaner's, then
+            log.warning("objects_left_behind", error=type(error).__name__)
 
 
 def _owned(session: Session, task_id: UUID, user_id: UUID) -> Task:

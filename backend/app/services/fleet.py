@@ -13,7 +13,7 @@ from app.core.timing import Timing
 from app.db import counters, heartbeats, overview
 from app.db.base import Sessions
 from app.db.counters import Key
-from app.services.backlog import Backlog
+from app.services.backlog import seconds_of_work
 
 FRESH = 1.0  # seconds that one look is good for: the route is open to strangers
 QUEUES = ("interactive", "bulk")  # the broker's; here, so that an empty one is shown, too
@@ -40,7 +40,6 @@ class Fleet:
 
     sessions: Sessions
     timing: Timing
-    backlog: Backlog
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "fleet"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _looked: float = float("-inf")
@@ -65,7 +64,7 @@ class Fleet:
                     totals=counters.totals(session),
                     depths=dict.fromkeys(product(QUEUES, SHOWN), 0) | overview.depths(session),
                     oldest_due=max(0.0, oldest or 0.0),
-                    backlog=self.backlog.seconds(session),
+                    backlog=seconds_of_work(session, self.timing),
                     workers=heartbeats.online(session, "worker", timing=self.timing),
                     sweeper_age=heartbeats.age(session, "sweeper"),
                 )

@@ -3,6 +3,7 @@
 Any number of sweepers may run: one at a time holds the advisory lock of a tick, and none is special.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -85,9 +86,12 @@ class Recovery:
             return None
 
     def _ring(self, bells: Sequence[tuple[UUID, str]]) -> int:
-        """Ring after the commit, as everybody does; what cannot be rung is given back to the next tick."""
+        """Ring after the commit, as everybody does; what cannot be rung in time is given back to the next tick."""
+        until = time.monotonic() + self.timing.sweep_interval
         for number, (task_id, queue) in enumerate(bells):
             try:
+                if time.monotonic() > until:
+                    raise TimeoutError  # leases run out meanwhile
                 self.publish(task_id, queue)
             except Exception as error:
                 log.warning("bell_failed", error=type(error).__name__, left=len(bells) - number)

@@ -75,8 +75,8 @@ class Retention:
         self._purge(self._leftovers, retention.tasks_tidied)
         gone = self._purge(self._results, retention.tasks_purged)
         gone += self._purge(self._originals, retention.uploads_purged)
+        self._all(lambda session, _, *, limit: idempotency.forget_old(session, limit=limit), None)
         with self.sessions.begin() as session:
-            idempotency.forget_old(session)
             left = retention.sum_tasks(session, self._let_go())
             left += retention.sum_tasks(session, retention.untidy(self._grace))
             left += retention.sum_uploads(session, retention.let_go_upload())
@@ -99,7 +99,7 @@ class Retention:
     def _spent(self) -> ColumnElement[bool]:
         return retention.spent(self.settings.original_retention_seconds)
 
-    def _all(self, expire: Callable[..., int], where: ColumnElement[bool]) -> int:
+    def _all(self, expire: Callable[..., int], where: ColumnElement[bool] | None) -> int:
         """In short transactions, so that nobody waits for the rows of thousands."""
         total = 0
         while True:

@@ -29,7 +29,6 @@ from app.storage.base import ObjectStore, content_type, original_key
 
 QUEUE = "interactive"
 ROUTE = "uploads"
-DEFAULT_ATTEMPTS = 10
 MAX_NAME = 200
 
 log = get_logger(__name__)
@@ -101,11 +100,13 @@ class Submissions:
 
     def _intend(self, upload: Upload, asked: Once | None) -> Mapping[str, Any] | None:
         """Record what is about to be stored. What an earlier request was answered, if this one repeats it."""
+        full = self.backlog.look()
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return earlier
-            # A repeated request is answered whatever waits; a new one joins the queue's end.
-            self.backlog.check(session)
+            # A repeated request is answered whatever waits; a new one would join the queue's end.
+            if full is not None:
+                raise full
             session.add(upload)
         return None
 
@@ -150,7 +151,7 @@ class Submissions:
             queue=QUEUE,
             request_id=request_id,
             max_retries=self.settings.task_max_retries,
-            max_attempts=max(DEFAULT_ATTEMPTS, self.settings.task_max_retries + 1),
+            max_attempts=self.settings.task_max_retries + tasks.MORE_ATTEMPTS,
         )
 
     def _give_back(self, asked: Once | None) -> None:

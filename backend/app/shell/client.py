@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 
@@ -89,13 +90,16 @@ class Client:
             FileProblem: the service refuses it, or cannot be reached.
         """
 
+        # An answer may be lost on its way: the second try finds the first one's task.
+        key = {"Idempotency-Key": str(uuid4())}
+
         def send() -> httpx2.Response:
             with source.open("rb") as file:
                 return self._api.post(
                     "/api/v1/uploads",
                     files={"file": (source.name.encode(errors="replace").decode(), file)},
                     data=dict(options),
-                    headers=self._tokens.header(),
+                    headers=self._tokens.header() | key,
                 )
 
         return str(_json(self._patiently(send))["task_id"])
@@ -153,7 +157,7 @@ class Client:
         while True:
             try:
                 response = send()
-                if response.status_code not in _BUSY:
+                if response.status_code not in _BUSY and not _is_at_work(response):
                     return response
                 reason, wanted = _sentence(response), _retry_after(response)
             except httpx2.TransportError as error:
@@ -190,6 +194,15 @@ def write_new(target: Path, content: bytes, *, force: bool) -> None:
         with suppress(FileNotFoundError):
             Path(draft).unlink()
         raise
+
+
+def _is_at_work(response: httpx2.Response) -> bool:
+    """Whether the same request is being answered at this moment, or was by a server that has just died."""
+    if response.status_code != httpx2.codes.CONFLICT:
+        return False
+    with suppress(ValueError, AttributeError):
+        return bool(response.json().get("code") == "idempotency_key_in_use")
+    return False
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings, load_settings
-from app.core.errors import AppError
 from app.core.logging import configure_logging, get_logger
 from app.db import heartbeats
 from app.db.base import Sessions, make_engine, make_sessions
@@ -19,6 +18,8 @@ from app.services.recovery import Recovery
 from app.services.retention import Retention
 from app.storage.s3 import S3Store
 from app.tasks.publishing import Publisher
+
+FIRST_CLEANING = 60.0  # seconds after the start
 
 log = get_logger(__name__)
 
@@ -63,11 +64,14 @@ def main() -> None:
 def _clean(settings: Settings, sessions: Sessions, stopped: threading.Event) -> None:
     """Beside the ticks, which a slow object store must not hold up."""
     retention = Retention(settings, sessions, S3Store(settings))
-    while not stopped.wait(settings.cleanup_interval_seconds):
+    interval = settings.cleanup_interval_seconds
+    pause = min(FIRST_CLEANING, interval)  # one that is restarted often has to come to it, too
+    while not stopped.wait(pause):
+        pause = interval
         try:
             log.info("cleaned", **asdict(retention.clean()))
-        except (AppError, SQLAlchemyError) as error:
-            log.warning("cleaning_failed", error=type(error).__name__)
+        except Exception:
+            log.exception("cleaning_failed")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ MAX_FIELD_BYTES = 65_536
 
 # Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
 STORING = CapacityLimiter(16)
-PATIENCE = 3.0  # seconds
+PATIENCE = 2.0  # seconds
 
 IdempotencyKey = Annotated[
     str | None,
@@ -88,6 +88,8 @@ async def open_form(request: Request) -> AsyncIterator[FormData]:
     except (UnicodeError, LookupError) as error:  # the form names an encoding that it does not keep to
         message = "The form cannot be read: its text is not in the encoding that it names."
         raise InvalidRequest(message, code="malformed_body") from error
+    except OSError as error:
+        raise ServiceUnavailable("There is no room for uploads at the moment.", code="no_space") from error
     try:
         yield form
     finally:
