@@ -42,10 +42,17 @@ def test_an_upload_is_repeated_while_the_service_is_busy(picture: Path) -> None:
             return httpx2.Response(503, headers={"Retry-After": "0.01"})
         if len(seen) == 2:
             raise httpx2.ConnectError("gone")
+        if len(seen) == 3:  # the server that died had begun to answer
+            return httpx2.Response(409, json={"code": "idempotency_key_in_use"}, headers={"Retry-After": "0.01"})
         return httpx2.Response(202, json={"task_id": "42"})
 
-    assert client(answer).submit(picture, {"padding": "3"}) == "42"
+    one = client(answer)
+    assert one.submit(picture, {"padding": "3"}) == "42"
     assert all(b"picture" in request.content and b"padding" in request.content for request in seen)
+    keys = {request.headers["Idempotency-Key"] for request in seen}
+    assert (len(seen), len(keys)) == (4, 1)  # so that they are one upload
+    one.submit(picture, {})
+    assert seen[-1].headers["Idempotency-Key"] not in keys
 
 
 def test_patience_ends_with_the_services_own_words(picture: Path) -> None:
