@@ -9,12 +9,13 @@ from uuid import UUID
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import TimeLimitExceeded
+from kombu.connection import Connection
 
 from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import Task, User
-from app.tasks.deaths import TakingBack, count_oom_kills
+from app.tasks.deaths import ReportedRequest, TakingBack, count_oom_kills
 from tests.embedded_services import wait_for
 from tests.factories import TIMING, claim, make_task, row
 
@@ -122,3 +123,26 @@ def test_the_kernels_count_is_read_where_it_stands(tmp_path: Path) -> None:
     events.write_text("low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n")
     assert count_oom_kills(tmp_path, own) == 3
     assert count_oom_kills(tmp_path, tmp_path / "none") == 0
+
+
+def test_a_message_whose_end_the_broker_did_not_hear_makes_room() -> None:
+    """Otherwise each such loss would leave a child without work for as long as the worker lives."""
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("timed out")
+
+    with Connection("memory://") as connection, connection.channel() as channel:  # type: ignore[no-untyped-call]
+        queue = connection.SimpleQueue("heard")
+        queue.put({"id": 1})
+        message = queue.get(timeout=5)
+        qos = message.channel.qos
+        qos.prefetch_count = 1
+        assert not qos.can_consume()
+        message.channel.basic_ack = away
+        request = ReportedRequest.__new__(ReportedRequest)
+        request._message, request._on_ack = message, message.ack_log_error
+        request._connection_errors, request.acknowledged = (OSError,), False
+        request.acknowledge()
+        assert qos.can_consume()
+        queue.close()
+        channel.close()

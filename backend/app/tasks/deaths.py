@@ -18,6 +18,7 @@ from uuid import UUID
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
+from kombu.transport import virtual
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.capacity import CGROUP
@@ -126,6 +127,17 @@ taking_back: TakingBack | None = None  # the main process's
 
 class ReportedRequest(Request):  # type: ignore[misc]  # Celery carries no types
     """A message in the main process's hands that reports the death of the child that has it."""
+
+    def acknowledge(self) -> None:
+        """Be done with the message, whether the broker hears of it or not.
+
+        Celery only logs that it did not, and counts the message as being worked on for as long as the worker lives: a
+        child would have nothing to do ever after. The broker hands it out once more, much later, and nobody takes it.
+        """
+        super().acknowledge()
+        qos = getattr(self.message.channel, "qos", None)
+        if isinstance(qos, virtual.QoS) and not self.message.acknowledged:
+            virtual.QoS.ack(qos, self.message.delivery_tag)
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = exc_info.exception
