@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 
 from sqlalchemy import text
 
+from tests.embedded_services import wait_for
 from tests.faults import checker
 from tests.faults.client import ACCOUNTS, Client, Record, Upload, tally, uploading
 from tests.faults.expectation import expectation
@@ -139,11 +140,10 @@ def _sleep(until: float) -> None:
 
 
 def _wait(condition: Callable[[], bool], seconds: float = QUIET) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
+    try:
+        wait_for(condition, "all is quiet", seconds=seconds, every=0.2)
+    except AssertionError:
+        return False
     return True
 
 

@@ -10,9 +10,10 @@ from app.core.capacity import Capacity
 from app.core.config import Settings
 from app.core.options import read_options
 from app.imaging.engines.choice import load
-from app.imaging.pipeline import CutoutOptions, cut_out
+from app.imaging.pipeline import cut_out
 from app.imaging.weights import where_weights_are
 from app.services.about import image_limits
+from app.services.processing import cutout_options
 from tests.faults.client import DIFFERENT, OPTIONS, picture
 
 
@@ -22,16 +23,7 @@ def expectation(settings: Settings) -> Callable[[int], str]:
     weights = where_weights_are(settings.model_cache_dir, settings.model_path)
     threads = Capacity.of_this_machine(settings.worker_concurrency).threads
     engine, _ = load(settings.engine, weights, threads, settings.model_cache_dir)
-    asked = read_options(OPTIONS)
-    options = CutoutOptions(
-        refine=asked.refine,
-        quality=asked.quality,
-        trim=asked.trim,
-        padding=asked.padding,
-        background=asked.background_rgb,
-        format=asked.format,
-        min_confidence=settings.min_confidence,
-    )
+    options = cutout_options(read_options(OPTIONS), settings)
 
     @functools.cache
     def of_different(number: int) -> str:

@@ -139,7 +139,13 @@ class Processing:
         data = self.store.get(task.upload.key)
         failpoint("downloaded", task.request_id)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
-        cutout = cut_out(data, self.engine, self._options(task), image_limits(self.settings), on_stage=enter)
+        cutout = cut_out(
+            data,
+            self.engine,
+            cutout_options(RemovalOptions.model_validate(task.options), self.settings),
+            image_limits(self.settings),
+            on_stage=enter,
+        )
         enter(Stage.UPLOADING)
         clock = time.perf_counter()
         key = _key(task, held)
@@ -167,18 +173,6 @@ class Processing:
             return
         if not still_held:
             raise Fenced("The task was taken away from this attempt.")
-
-    def _options(self, task: Task) -> CutoutOptions:
-        asked = RemovalOptions.model_validate(task.options)
-        return CutoutOptions(
-            refine=asked.refine,
-            quality=asked.quality,
-            trim=asked.trim,
-            padding=asked.padding,
-            background=asked.background_rgb,
-            format=asked.format,
-            min_confidence=self.settings.min_confidence,
-        )
 
     def _fail(self, held: Claim, task: Task, code: str, message: str, confidence: float | None = None) -> None:
         if self._settle(lambda session: tasks.fail(session, held, code=code, message=message)):
@@ -269,3 +263,16 @@ class Processing:
 
 def _key(task: Task, held: Claim) -> str:
     return result_key(task.user_id, task.id, held.attempt, task.result_format)
+
+
+def cutout_options(asked: RemovalOptions, settings: Settings) -> CutoutOptions:
+    """What was asked for, in the words of the pipeline."""
+    return CutoutOptions(
+        refine=asked.refine,
+        quality=asked.quality,
+        trim=asked.trim,
+        padding=asked.padding,
+        background=asked.background_rgb,
+        format=asked.format,
+        min_confidence=settings.min_confidence,
+    )

@@ -7,6 +7,7 @@ a run leaves, by a crash or a store that is away, the next one finds. Any number
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -69,13 +70,13 @@ class Retention:
 
     def clean(self) -> Cleaned:
         """Let go of everything that is past its time, and delete the objects."""
-        expired = self._all(retention.expire_tasks, self._over())
-        abandoned = self._all(retention.expire_uploads, self._abandoned())
-        self._all(retention.expire_uploads, self._spent())
+        expired = self._all(partial(retention.expire_tasks, where=self._over()))
+        abandoned = self._all(partial(retention.expire_uploads, where=self._abandoned()))
+        self._all(partial(retention.expire_uploads, where=self._spent()))
         self._purge(self._leftovers, retention.tasks_tidied)
         gone = self._purge(self._results, retention.tasks_purged)
         gone += self._purge(self._originals, retention.uploads_purged)
-        self._all(lambda session, _, *, limit: idempotency.forget_old(session, limit=limit), None)
+        self._all(idempotency.forget_old)
         with self.sessions.begin() as session:
             left = retention.sum_tasks(session, self._let_go())
             left += retention.sum_tasks(session, retention.untidy(self._grace))
@@ -99,12 +100,12 @@ class Retention:
     def _spent(self) -> ColumnElement[bool]:
         return retention.spent(self.settings.original_retention_seconds)
 
-    def _all(self, expire: Callable[..., int], where: ColumnElement[bool] | None) -> int:
+    def _all(self, step: Callable[..., int]) -> int:
         """In short transactions, so that nobody waits for the rows of thousands."""
         total = 0
         while True:
             with self.sessions.begin() as session:
-                moved = expire(session, where, limit=BATCH)
+                moved = step(session, limit=BATCH)
             total += moved
             if moved < BATCH:
                 return total
