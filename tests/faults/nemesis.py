@@ -109,6 +109,7 @@ TOXICS = {
     "reset": Toxic(reset=True),
     "refused": Toxic(refuse=True),
 }
+ERRORS = Toxic(errors=0.3)
 
 
 def catalogue(lease: float, away: float) -> Sequence[Fault]:
@@ -134,6 +135,7 @@ def catalogue(lease: float, away: float) -> Sequence[Fault]:
     for service in ("postgres", "valkey", "s3"):
         for kind, toxic in TOXICS.items():
             faults.append(Fault(f"{kind}-{service}", "network", service, _poison(service, toxic), BLINK, CUT))
+    faults.append(Fault("errors-s3", "network", "s3", _poison("s3", ERRORS), BLINK, CUT))
     return faults
 
 

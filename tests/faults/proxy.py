@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -21,6 +22,8 @@ from typing import Any, Self
 
 HOST = "127.0.0.1"
 CHUNK = 65_536
+REQUEST = re.compile(rb"[A-Z]{3,7} \S+ HTTP/1\.1\r\n")
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 DROP = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends a RST
 
 
@@ -30,7 +33,8 @@ class Toxic:
 
     `latency` and `jitter` in seconds, for each piece of data; `bandwidth` in bytes a second; `black_hole`: connections
     are accepted, and nothing comes through until the toxic is gone; `reset`: every connection ends with a RST;
-    `refuse`: so do those that are open, and the port is closed.
+    `refuse`: so do those that are open, and the port is closed; `errors`: the share of HTTP requests that are answered
+    503 by the proxy, 0 to 1.
     """
 
     latency: float = 0.0
@@ -39,6 +43,7 @@ class Toxic:
     black_hole: bool = False
     reset: bool = False
     refuse: bool = False
+    errors: float = 0.0
 
 
 HEALTHY = Toxic()
@@ -90,7 +95,7 @@ class _Proxy:
             downwards, upwards = await asyncio.open_connection(HOST, self._upstream)
             self._open.add(upwards)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(reader, upwards))
+                both.create_task(self._pump(reader, upwards, answer_to=writer))
                 both.create_task(self._pump(downwards, writer))
             for each in (writer, upwards):  # both have said all there was to say: what is on its way still gets there
                 each.close()
@@ -102,9 +107,19 @@ class _Proxy:
                 self._open.discard(each)
                 _reset(each)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answer_to: asyncio.StreamWriter | None = None,
+    ) -> None:
         while data := await reader.read(CHUNK):
             await self._suffer(len(data))
+            if answer_to is not None and self._is_refused(data):
+                answer_to.write(UNAVAILABLE)
+                answer_to.close()
+                await answer_to.wait_closed()
+                raise ConnectionAbortedError
             writer.write(data)
             await writer.drain()
         await self._suffer(0)
@@ -121,6 +136,9 @@ class _Proxy:
             delay += size / toxic.bandwidth
         if delay > 0:
             await asyncio.sleep(delay)
+
+    def _is_refused(self, data: bytes) -> bool:
+        return random.random() < self._toxic.errors and REQUEST.match(data) is not None  # noqa: S311
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

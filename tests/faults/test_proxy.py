@@ -121,6 +121,20 @@ def test_a_reset_ends_every_connection(proxies: Proxies, line: socket.socket) ->
         assert said(third, b"again") == b"again"
 
 
+def test_a_share_of_the_http_requests_fails(proxies: Proxies, line: socket.socket) -> None:
+    proxies.set("echo", Toxic(errors=1.0))
+    assert said(line, b"not a request") == b"not a request"
+    line.sendall(b"PUT /a?b HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line.recv(65_536).startswith(b"HTTP/1.1 503 ")
+    assert line.recv(1) == b""  # in order, so that the answer is read
+    proxies.set("echo", Toxic(errors=0.5))
+    outcomes = set()
+    for _ in range(40):
+        with connect(proxies) as each:
+            outcomes.add(said(each, b"GET / HTTP/1.1\r\n")[:4])
+    assert outcomes == {b"GET ", b"HTTP"}
+
+
 def test_a_closed_port_opens_again(proxies: Proxies, line: socket.socket) -> None:
     port = proxies.ports["echo"]
     proxies.set("echo", Toxic(refuse=True))

@@ -2,7 +2,9 @@
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -310,9 +312,18 @@ def test_a_commit_whose_answer_is_lost_is_a_commit(bench: Bench, user: User, mon
 
 
 def test_a_stage_that_cannot_be_shown_fails_no_task(bench: Bench, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "enter_stage", raising(OperationalError("UPDATE", {}, Exception("gone"))))
+    tried = threading.Event()
+
+    def fail(*_: Any) -> Any:
+        tried.set()
+        raise OperationalError("UPDATE", {}, Exception("gone"))
+
+    monkeypatch.setattr(tasks, "enter_stage", fail)
+    bench.engine.before = lambda: check(tried.wait(10))
     task_id = bench.task(user)
-    bench.process(task_id)
+    with beating(bench.pulse):
+        bench.process(task_id)
+    assert tried.is_set()
     assert (row(bench.sessions, task_id).status, row(bench.sessions, task_id).retries) == ("completed", 0)
 
 
@@ -324,12 +335,57 @@ def test_unwritable_metrics_fail_no_task(bench: Bench, user: User) -> None:
     assert row(bench.sessions, task_id).status == "completed"
 
 
+def check(true: bool) -> None:
+    assert true
+
+
+@contextmanager
+def beating(pulse: Pulse) -> Iterator[Pulse]:
+    pulse.start()
+    try:
+        yield pulse
+    finally:
+        pulse.stop()
+
+
 @pytest.fixture
 def fast_pulse(sessions: Sessions, settings: Settings) -> Iterator[Pulse]:
-    pulse = Pulse(sessions, "host:9", replace(settings.timing, heartbeat=0.02))
-    pulse.start()
-    yield pulse
-    pulse.stop()
+    with beating(Pulse(sessions, "host:9", replace(settings.timing, heartbeat=0.02))) as pulse:
+        yield pulse
+
+
+@pytest.fixture
+def slow_pulse(sessions: Sessions, settings: Settings) -> Iterator[Pulse]:
+    with beating(Pulse(sessions, "host:9", replace(settings.timing, heartbeat=600))) as pulse:
+        yield pulse
+
+
+def test_a_stage_is_shown_at_once_and_those_that_are_over_already_are_not(
+    slow_pulse: Pulse, sessions: Sessions, user: User
+) -> None:
+    task_id = make_task(sessions, user.id)
+    held = claim(sessions, task_id)
+    assert held is not None
+    with slow_pulse.hold(held) as grip:
+        grip.enter(Stage.DECODING)
+        grip.enter(Stage.INFERRING)
+        wait_for(lambda: row(sessions, task_id).stage == Stage.INFERRING, "the stage is shown", seconds=10)
+    with sessions.begin() as session:
+        shown = [each.stage for each in tasks.history(session, task_id)]
+    assert shown == [None, "downloading", "inferring"]
+
+
+def test_who_shows_a_stage_finds_out_that_the_task_is_gone(slow_pulse: Pulse, sessions: Sessions, user: User) -> None:
+    task_id = make_task(sessions, user.id)
+    held = claim(sessions, task_id)
+    assert held is not None
+    with slow_pulse.hold(held) as grip:
+        with sessions.begin() as session:
+            tasks.cancel(session, task_id)
+        grip.enter(Stage.INFERRING)
+        assert grip.lost.wait(10)
+        with pytest.raises(Exception, match="taken away"):
+            grip.enter(Stage.REFINING)
 
 
 def test_the_pulse_prolongs_the_lease_while_native_code_computes(

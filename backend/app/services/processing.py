@@ -1,6 +1,6 @@
 """One attempt at one task: claim → download → cut out → upload → finish.
 
-Three short transactions (claim, stages, finish) and none open while computing or waiting for the store. Every fault
+Two short transactions (claim, finish) and none open while computing or waiting for the store. Every fault
 ends in the row: `completed`, `failed` for good, `retrying` at a later time, or back to `queued` when this process is
 told to stop. Celery learns nothing and retries nothing.
 """
@@ -130,9 +130,8 @@ class Processing:
         clock = time.perf_counter()
 
         def enter(stage: str) -> None:
-            grip.check()
+            grip.enter(Stage(stage))
             failpoint(stage, task.request_id)
-            self._show(held, Stage(stage))
             if stage == Stage.INFERRING:
                 self.counts.add(INFERENCES)
 
@@ -162,17 +161,6 @@ class Processing:
             raise Fenced("The task was taken away from this attempt.")
         failpoint("completed", task.request_id)
         self._report(task, TaskStatus.COMPLETED, seconds, cutout)
-
-    def _show(self, held: Claim, stage: Stage) -> None:
-        try:
-            with self.sessions.begin() as session:
-                still_held = tasks.enter_stage(session, held, stage)
-        except SQLAlchemyError as error:
-            # It is only shown; whether the task is still ours is asked again at the end.
-            log.warning("stage_not_shown", stage=stage, error=type(error).__name__)
-            return
-        if not still_held:
-            raise Fenced("The task was taken away from this attempt.")
 
     def _fail(self, held: Claim, task: Task, code: str, message: str, confidence: float | None = None) -> None:
         if self._settle(lambda session: tasks.fail(session, held, code=code, message=message)):

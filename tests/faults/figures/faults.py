@@ -29,8 +29,9 @@ from tests.faults.figures import (
     wait_logged,
     wait_over,
 )
+from tests.faults.nemesis import ERRORS
 from tests.faults.proxy import HEALTHY, Toxic
-from tests.faults.stack import Stack
+from tests.faults.stack import STUB_SECONDS, Stack
 
 AGAIN = "SELECT min(extract(epoch FROM dispatched_at)) FROM tasks WHERE dispatched_at > to_timestamp(:then)"
 
@@ -54,7 +55,7 @@ def flushed() -> Figure:
         )
 
 
-def killed_worker(times: int = 3) -> Figure:
+def killed_worker(times: int = 10) -> Figure:
     """R3: SIGKILL of the whole worker in the middle of a job, at the default lease."""
     waits = []
     with service(LEASE_SECONDS="45", FAILPOINTS="inferring=sleep:2") as made, client(made) as sender:
@@ -76,7 +77,7 @@ def killed_worker(times: int = 3) -> Figure:
         )
 
 
-def stopped_worker(times: int = 3) -> Figure:
+def stopped_worker(times: int = 10) -> Figure:
     """R4: a worker stands still for two leases while another one does its task."""
     with service(LEASE_SECONDS="5") as made, client(made) as sender:
         made.own["worker"] = {"FAILPOINTS": "uploading=sleep:1"}
@@ -85,7 +86,7 @@ def stopped_worker(times: int = 3) -> Figure:
             made.start("worker")
             made.wait_ready()
             send(sender, each)
-            wait_count(made, "status = 'processing' AND stage = 'encoding'", 1, seconds=30, every=0.005)
+            wait_count(made, "status = 'processing' AND stage = 'uploading'", 1, seconds=30, every=0.005)
             pids = [made.pid("worker"), *made.children()]
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
@@ -110,6 +111,42 @@ def idle_worker() -> Figure:
         made.kill("worker")
         took = wait_over(made, 60)
         return Figure(f"3 of 3 done {took:.1f} s after the kill", took <= 30 and completed_once(made))
+
+
+def poisoned(seconds: float = 40) -> Figure:
+    """R6: as many pictures as the worker can do, without and with those among them that take a child down."""
+    spoilt = ("kill", "memory", "hoard", "spin")
+    failpoints = (
+        f"inferring=sleep:{STUB_SECONDS};downloaded@kill=kill;claimed@memory=raise:MemoryError;"
+        "decoding@hoard=hoard:8192;inferring@spin=spin:600"
+    )
+    with (
+        service(
+            FAILPOINTS=failpoints,
+            TASK_TIMEOUT_SECONDS="5",
+            TASK_MAX_RETRIES="3",
+            WORKER_MEMORY_LIMIT_BYTES=str(1 << 30),
+        ) as made,
+        client(made, accounts=4) as sender,
+    ):
+        main, rates = made.pid("worker"), []
+        with uploading(sender, 12):
+            _pause(10)
+            for among in ((), spoilt):
+                begun, done = time.monotonic(), count(made, "status = 'completed'")
+                for each in among:
+                    send(sender, 1, each)
+                _pause(seconds)
+                if among:
+                    wait_count(made, "status = 'failed'", len(spoilt), seconds=120)
+                rates.append((count(made, "status = 'completed'") - done) / (time.monotonic() - begun))
+        failed = ask(made, "SELECT error_code, attempt FROM tasks WHERE status = 'failed' ORDER BY 1")
+        lost = 1 - rates[1] / rates[0]
+        alive = made.pid("worker") == main
+        codes = ", ".join(f"{code} after {attempt}" for code, attempt in failed)
+        said = f"{codes}; {rates[0]:.1f} pictures/s without, {rates[1]:.1f} with: {lost:.0%} lost; same main: {alive}"
+        bounded = [tuple(row) for row in failed] == [(code, 4) for code in ("oom", "oom", "timeout", "worker_lost")]
+        return Figure(said, alive and lost <= 0.25 and bounded)
 
 
 def silent_broker(seconds: float = 60) -> Figure:
@@ -151,16 +188,16 @@ def restarted_database(times: int = 5) -> Figure:
         return Figure(said, good)
 
 
-def silent_store(seconds: float = 60) -> Figure:
-    """R10: S3 swallows everything for a minute, then answers two seconds late."""
+def ill_store(seconds: float = 60) -> Figure:
+    """R10: S3 swallows everything for a minute, then refuses three of ten requests, then answers two seconds late."""
     with service() as made, client(made, accounts=2) as sender:
         asked: list[float] = []
         with uploading(sender, 5):
             _pause(5)
             known = ids(sender.record.uploads)[0]
-            for toxic in (Toxic(black_hole=True), Toxic(latency=1.0)):
+            for toxic, share_of_time in ((Toxic(black_hole=True), 1.0), (ERRORS, 0.5), (Toxic(latency=1.0), 0.5)):
                 made.proxies.set("s3", toxic)
-                asked += _ask_status(made, sender, str(known), seconds / 2)
+                asked += _ask_status(made, sender, str(known), seconds * share_of_time)
             made.proxies.set("s3", HEALTHY)
             _pause(12)
         slowest = sender.record.longest
@@ -217,7 +254,7 @@ def duplicates(tasks: int = 100) -> Figure:
         )
 
 
-def rolling_stop(times: int = 5) -> Figure:
+def rolling_stop(times: int = 20) -> Figure:
     """R13: the worker is told to stop under load, again and again."""
     with service() as made, client(made, accounts=4) as sender:
         took = []

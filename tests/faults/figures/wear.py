@@ -15,6 +15,7 @@ from tests.faults.figures import Figure, client, completed_once, count, number, 
 from tests.faults.stack import Stack
 
 JOBS = int(os.environ.get("SOAK_JOBS", "1000"))
+REAL_JOBS = int(os.environ.get("SOAK_REAL_JOBS", "100"))
 MEGABYTE = 1_048_576
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 
@@ -57,9 +58,18 @@ def _libraries() -> Iterator[Path]:
     yield from Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
 
 
-def soak(jobs: int = JOBS) -> Figure:
+def soak() -> Figure:
     """R16: thousands of pictures (`SOAK_JOBS`): memory, files and connections stay where they were."""
-    with service(FAILPOINTS="inferring=sleep:0.02") as made, client(made, accounts=8) as sender:
+    return _soak(JOBS, real=False, FAILPOINTS="inferring=sleep:0.02")
+
+
+def real_soak() -> Figure:
+    """R16 with the real network (`SOAK_REAL_JOBS`)."""
+    return _soak(REAL_JOBS, real=True)
+
+
+def _soak(jobs: int, *, real: bool, **settings: str) -> Figure:
+    with service(real=real, **settings) as made, client(made, accounts=8) as sender:
         for each in range(60):
             send(sender, each)
         wait_over(made, 120)
@@ -72,14 +82,15 @@ def soak(jobs: int = JOBS) -> Figure:
                 seen.append(_look(made))
         wait_over(made, 120)
         rate = count(made) / (time.monotonic() - begun)
-        api, main, files, connections, zombies, done_at = (
+        api, main, children, files, connections, zombies, done_at = (
             np.array(column, float) for column in zip(*seen, strict=True)
         )
         slope = np.polyfit(done_at, api / MEGABYTE, 1)[0] * 1000
         main_slope = np.polyfit(done_at, main / MEGABYTE, 1)[0] * 1000
+        child_slope = np.polyfit(done_at, children / MEGABYTE, 1)[0] * 1000
         said = (
-            f"{count(made)} pictures, {rate:.1f}/s: API {(api[-1] - api[0]) / MEGABYTE:+.0f} MB,"
-            f" {slope:+.1f} MB per 1000, worker's main process {main_slope:+.1f} MB per 1000,"
+            f"{count(made)} pictures, {rate:.1f}/s: API {(api[-1] - api[0]) / MEGABYTE:+.0f} MB; in MB per 1000: API"
+            f" {slope:+.1f}, worker's main process {main_slope:+.1f}, a child {child_slope:+.1f};"
             f" files {files[0]:.0f} to {files[-1]:.0f}, connections"
             f" {connections[0]:.0f} to {connections[-1]:.0f}, {zombies.max():.0f} zombies"
         )
@@ -88,11 +99,13 @@ def soak(jobs: int = JOBS) -> Figure:
 
 
 def _look(made: Stack) -> tuple[float, ...]:
-    """Resident bytes of the API and of the worker's main process, open files of both, connections, zombies, done."""
+    """Resident bytes of the API, the worker's main process and a child, open files, connections, zombies, done."""
     api, main = made.pid("api"), made.pid("worker")
     files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (api, main))
     done = count(made, "status = 'completed'")
-    return _resident(api), _resident(main), files, number(made, CONNECTIONS), _zombies(main), done
+    children = [_resident(pid) for pid in made.children()]
+    child = sum(children) / max(1, len(children))
+    return _resident(api), _resident(main), child, files, number(made, CONNECTIONS), _zombies(main), done
 
 
 def _resident(pid: int) -> float:
