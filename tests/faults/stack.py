@@ -216,24 +216,27 @@ class Stack:
 
 
 @contextmanager
-def stack(folder: Path, *, real: bool = False, away: float = AWAY, **settings: str) -> Iterator[Stack]:
+def stack(
+    folder: Path, *, real: bool = False, direct: bool = False, away: float = AWAY, **settings: str
+) -> Iterator[Stack]:
     """Services with a fresh database in this folder, and nothing of ours started yet.
 
     `real`: the real weights; otherwise a network that takes no time, and a tenth of a second of sleep for it.
+    `direct`: not by way of the proxies, which take a part of the machine: to measure speed.
     """
     with start_services(folder / "data") as services, Proxies(_upstreams(services)) as proxies:
         logs = folder / "logs"
         logs.mkdir()
-        direct = make_environment(services, "faults_test", logs) | FAULTY | settings
+        plain = make_environment(services, "faults_test", logs) | FAULTY | settings
         if not real:
             model = folder / "small.onnx"
             model.write_bytes(network())
-            direct |= {"MODEL_PATH": str(model), "FAILPOINTS": f"inferring=sleep:{STUB_SECONDS}"}
-        made = make_settings(direct)
+            plain |= {"MODEL_PATH": str(model), "FAILPOINTS": f"inferring=sleep:{STUB_SECONDS}"}
+        made = make_settings(plain)
         command.upgrade(alembic_config(made.sqlalchemy_url), "head")
         store = S3Store(made)
         store.prepare()
-        environment = direct | _through(direct, services, proxies)
+        environment = plain if direct else plain | _through(plain, services, proxies)
         running = Stack(services, proxies, environment, made, make_engine(made.sqlalchemy_url), store, away)
         keeper = threading.Thread(target=running.tend, name="keeper", daemon=True)
         keeper.start()

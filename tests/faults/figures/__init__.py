@@ -31,12 +31,12 @@ class Figure:
 
 
 @contextmanager
-def service(*, real: bool = False, **settings: str) -> Iterator[Stack]:
+def service(*, real: bool = False, direct: bool = False, **settings: str) -> Iterator[Stack]:
     """A whole service in a folder of its own, at work."""
     folder = Path(tempfile.mkdtemp(prefix="quickbg-figures-"))
     folder.chmod(0o711)  # the database may run as another user
     try:
-        with stack(folder, real=real, away=AWAY, **settings) as made:
+        with stack(folder, real=real, direct=direct, away=AWAY, **settings) as made:
             made.up()
             yield made
     finally:
