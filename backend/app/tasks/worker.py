@@ -50,7 +50,7 @@ KEEP_BUFFERS = {
 }
 
 # On a machine that does everything, those who only ask are answered first.
-NICE = 5
+NICE = 10
 
 log = get_logger(__name__)
 
