@@ -3,9 +3,7 @@
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,7 +21,7 @@ from app.core.config import Settings
 from app.core.errors import StorageUnavailable
 from app.core.metrics import MetricsLog
 from app.core.options import ResultFormat
-from app.core.states import Stage, TaskStatus
+from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import User
@@ -32,9 +30,9 @@ from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
 from app.storage.base import result_key
 from app.storage.memory import MemoryStore
-from tests.embedded_services import wait_for
-from tests.factories import Silence, ago, change, claim, make_task, row
+from tests.factories import Silence, ago, change, make_task, row
 from tests.pictures import encoded, subject
+from tests.services.test_pulse import beating
 
 
 class DiscEngine:
@@ -59,6 +57,10 @@ def failing(error: BaseException) -> Callable[[], None]:
         raise error
 
     return fail
+
+
+def check(true: bool) -> None:
+    assert true
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -333,90 +335,3 @@ def test_unwritable_metrics_fail_no_task(bench: Bench, user: User) -> None:
     task_id = bench.task(user)
     bench.process(task_id)
     assert row(bench.sessions, task_id).status == "completed"
-
-
-def check(true: bool) -> None:
-    assert true
-
-
-@contextmanager
-def beating(pulse: Pulse) -> Iterator[Pulse]:
-    pulse.start()
-    try:
-        yield pulse
-    finally:
-        pulse.stop()
-
-
-@pytest.fixture
-def fast_pulse(sessions: Sessions, settings: Settings) -> Iterator[Pulse]:
-    with beating(Pulse(sessions, "host:9", replace(settings.timing, heartbeat=0.02))) as pulse:
-        yield pulse
-
-
-@pytest.fixture
-def slow_pulse(sessions: Sessions, settings: Settings) -> Iterator[Pulse]:
-    with beating(Pulse(sessions, "host:9", replace(settings.timing, heartbeat=600))) as pulse:
-        yield pulse
-
-
-def test_a_stage_is_shown_at_once_and_those_that_are_over_already_are_not(
-    slow_pulse: Pulse, sessions: Sessions, user: User
-) -> None:
-    task_id = make_task(sessions, user.id)
-    held = claim(sessions, task_id)
-    assert held is not None
-    with slow_pulse.hold(held) as grip:
-        grip.enter(Stage.DECODING)
-        grip.enter(Stage.INFERRING)
-        wait_for(lambda: row(sessions, task_id).stage == Stage.INFERRING, "the stage is shown", seconds=10)
-    with sessions.begin() as session:
-        shown = [each.stage for each in tasks.history(session, task_id)]
-    assert shown == [None, "downloading", "inferring"]
-
-
-def test_who_shows_a_stage_finds_out_that_the_task_is_gone(slow_pulse: Pulse, sessions: Sessions, user: User) -> None:
-    task_id = make_task(sessions, user.id)
-    held = claim(sessions, task_id)
-    assert held is not None
-    with slow_pulse.hold(held) as grip:
-        with sessions.begin() as session:
-            tasks.cancel(session, task_id)
-        grip.enter(Stage.INFERRING)
-        assert grip.lost.wait(10)
-        with pytest.raises(Exception, match="taken away"):
-            grip.enter(Stage.REFINING)
-
-
-def test_the_pulse_prolongs_the_lease_while_native_code_computes(
-    fast_pulse: Pulse, sessions: Sessions, user: User
-) -> None:
-    task_id = make_task(sessions, user.id)
-    held = claim(sessions, task_id)
-    assert held is not None
-    claimed = row(sessions, task_id).lease_until
-    assert claimed is not None
-    matrix = np.random.default_rng(0).random((300, 300))
-
-    def prolonged() -> bool:
-        np.linalg.svd(matrix)
-        now = row(sessions, task_id).lease_until
-        return now is not None and now > claimed
-
-    with fast_pulse.hold(held):
-        wait_for(prolonged, "the lease is prolonged", seconds=30)
-
-
-def test_the_pulse_finds_out_that_the_task_is_gone(fast_pulse: Pulse, sessions: Sessions, user: User) -> None:
-    task_id = make_task(sessions, user.id)
-    held = claim(sessions, task_id)
-    assert held is not None
-    with fast_pulse.hold(held) as grip:
-        grip.check()
-        with sessions.begin() as session:
-            tasks.fail(session, held, code="x", message="x")
-        assert grip.lost.wait(10)
-        with pytest.raises(Exception, match="taken away"):
-            grip.check()
-    with sessions.begin() as session:
-        assert not tasks.enter_stage(session, held, Stage.ENCODING)
