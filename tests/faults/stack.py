@@ -227,11 +227,12 @@ def stack(
     with start_services(folder / "data") as services, Proxies(_upstreams(services)) as proxies:
         logs = folder / "logs"
         logs.mkdir()
-        plain = make_environment(services, "faults_test", logs) | FAULTY | settings
+        plain = make_environment(services, "faults_test", logs) | FAULTY
         if not real:
             model = folder / "small.onnx"
             model.write_bytes(network())
             plain |= {"MODEL_PATH": str(model), "FAILPOINTS": f"inferring=sleep:{STUB_SECONDS}"}
+        plain |= settings
         made = make_settings(plain)
         command.upgrade(alembic_config(made.sqlalchemy_url), "head")
         store = S3Store(made)
