@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from app.core.config import load_settings
+from app.core.logging import configure_logging
 from app.db import models  # noqa: F401 - it names the tables
 from app.db.base import Base
 
@@ -27,4 +28,6 @@ def run_migrations() -> None:
 
 if context.is_offline_mode():
     raise SystemExit("Migrations run against a live database only: they wait for one another under its lock.")
+if context.config.cmd_opts is not None:  # a process of its own, and not a step of another
+    configure_logging()
 run_migrations()

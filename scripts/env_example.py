@@ -29,7 +29,7 @@ def render() -> str:
 def _assignment(name: str, field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return f"{name.upper()}={EXAMPLES[name]}"
-    value = "" if field.default is None else str(field.default)
+    value = "" if field.default in (None, ()) else str(field.default)
     if isinstance(field.default, bool):
         value = value.lower()
     return f"# {name.upper()}={value.replace(f'{PROJECT_ROOT}/', './')}"

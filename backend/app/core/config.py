@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.timing import Timing
+from app.core.values import hosts, is_open_to_eavesdroppers, is_url, is_well_known, networks, origins
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 SECRETS_DIR = Path("/run/secrets")
@@ -22,13 +33,6 @@ MIB = 1_048_576
 DAY = 86_400  # seconds
 REDIS_SCHEMES = {"redis", "rediss", "sentinel"}
 AMQP_SCHEMES = {"amqp", "amqps"}
-
-# Passwords of documentation, of images and of compose files: the first things that anybody tries.
-WELL_KNOWN = {
-    *("password", "passw0rd", "postgres", "quickbg", "secret", "admin", "root", "guest", "user", "pass", "redis"),
-    *("minioadmin", "minio123", "test", "testtest", "default", "123456", "12345678", "development"),
-}
-EXAMPLE_PARTS = ("change-me", "changeme", "change_me", "change-this", "in-production", "your-", "your_", "example")
 
 
 class Environment(StrEnum):
@@ -42,6 +46,11 @@ def _blank_is_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _names(value: object) -> object:
+    """`a, b` in a setting is the list of both."""
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
 def _first_interval(value: object) -> object:
     """`JOB_RETRY_INTERVALS=60,120,240` of other services: the first is our base, doubling does the rest."""
     return value.split(",")[0].strip() if isinstance(value, str) else value
@@ -50,6 +59,8 @@ def _first_interval(value: object) -> object:
 OptionalStr = Annotated[str | None, BeforeValidator(_blank_is_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_none)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Networks = Annotated[Names, AfterValidator(networks)]
 OptionalInt = Annotated[int | None, BeforeValidator(_blank_is_none)]
 
 
@@ -68,6 +79,9 @@ class Settings(BaseSettings):
 
     env: Environment = Field(Environment.DEVELOPMENT, description="development, production or test")
     secret_key: SecretStr = Field(description="signs the tokens; at least 32 bytes, random")
+    secret_key_previous: OptionalSecret = Field(
+        None, description="the key before a change: what it has signed holds until it expires"
+    )
 
     database_url: SecretStr = Field(description="postgresql://user:password@host:5432/name")
     redis_url: SecretStr = Field(description="redis://:password@host:6379/0 (Valkey: the same scheme)")
@@ -98,7 +112,13 @@ class Settings(BaseSettings):
     s3_public_endpoint_url: OptionalStr = Field(
         None, description="the S3 server as clients reach it: presigned URLs are signed for it"
     )
+    s3_public_http_allowed: bool = Field(
+        False, description="take http:// to a public host for that in production: whoever listens has the pictures"
+    )
     s3_force_path_style: bool = Field(True, description="http://host/bucket/key instead of http://bucket.host/key")
+    s3_key_shared_prefixes: Names = Field(
+        (), description="beginnings of keys that every account may name as s3_key, by commas"
+    )
     presigned_url_ttl_seconds: int = Field(3600, ge=60, le=604_800, description="how long a presigned URL holds")
 
     max_image_bytes: int = Field(10 * MIB, ge=1024, description="largest upload, in bytes")
@@ -169,38 +189,83 @@ class Settings(BaseSettings):
         le=300,
         description="a stopping API serves on for this long while /readyz says 503, so that a load balancer turns away",
     )
-    access_token_ttl_seconds: int = Field(1800, ge=60, description="how long a login holds")
+    upload_deadline_seconds: float = Field(60, ge=1, le=600, description="an upload has to be sent within this time")
+    upload_min_bytes_per_second: int = Field(
+        1024, ge=0, description="one that comes slower than this is ended; 0: any speed"
+    )
+
+    access_token_ttl_seconds: int = Field(1800, ge=60, description="how long an access token holds")
+    refresh_token_ttl_seconds: int = Field(30 * DAY, ge=3600, description="how long a login can be refreshed")
     registration_enabled: bool = Field(True, description="strangers may register an account")
+
+    rate_limit_requests_per_minute: int = Field(
+        600, ge=0, description="requests of one account that change something; 0: no limit (so for all of these)"
+    )
+    rate_limit_reads_per_minute: int = Field(12000, ge=0, description="requests of one account that only read")
+    rate_limit_megapixels_per_minute: int = Field(6000, ge=0, description="what one account may put in the queue")
+    rate_limit_logins_per_minute: int = Field(
+        60, ge=0, description="logins, registrations and refreshes from one address"
+    )
+    quota_active_tasks: int = Field(200, ge=0, description="tasks of one account that are not over; 0: no limit")
+    quota_images_per_month: int = Field(0, ge=0, description="images of one account in a calendar month; 0: no limit")
+
+    url_ingest_enabled: bool = Field(True, description="images may be named by their URL, which the API then fetches")
+    outbound_allowed_networks: Networks = Field(
+        (), description="networks like 10.1.0.0/16, by commas, that may be fetched from although they are private"
+    )
+    outbound_proxy_url: OptionalSecret = Field(None, description="a proxy for what is fetched, like smokescreen")
+
+    cors_origins: Annotated[Names, AfterValidator(origins)] = Field(
+        (), description="origins like https://app.example.com, by commas, that may call"
+    )
+    trusted_hosts: Annotated[Names, AfterValidator(hosts)] = Field(
+        (), description="host names that are answered, by commas; empty: all"
+    )
+    trusted_proxies: Networks = Field(
+        (), description="addresses or networks of reverse proxies, by commas, whose X-Forwarded-For is believed"
+    )
+    docs_enabled: bool = Field(True, description="the page at /api/v1/docs and the schema it shows")
+    metrics_open: bool = Field(
+        False, description="everybody may read /metrics; else administrators and API keys with the scope metrics"
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG to ERROR")
     log_dir: Path = Field(PROJECT_ROOT / "logs", description="metrics.log and the logs of the processes")
 
-    @field_validator("secret_key")
+    @field_validator("secret_key", "secret_key_previous")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value().encode()) < 32:
-            raise ValueError("SECRET_KEY must have at least 32 bytes")
+    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError(f"{str(info.field_name).upper()} must have at least 32 bytes")
         return value
 
     @model_validator(mode="after")
     def _fit_for_production(self) -> "Settings":
-        if self.env is Environment.PRODUCTION and (names := self._well_known_secrets()):
+        if self.env is not Environment.PRODUCTION:
+            return self
+        if names := self._well_known_secrets():
             raise ValueError(f"{' and '.join(names)}: a secret that everybody knows; ENV=production needs its own")
-        if self.env is Environment.PRODUCTION and os.environ.get("FAILPOINTS"):
+        if os.environ.get("FAILPOINTS"):
             raise ValueError("FAILPOINTS: made to break tests, not ENV=production")
+        if "*" in self.cors_origins:
+            raise ValueError("CORS_ORIGINS: ENV=production needs names, and not every page there is")
+        signed_for = "S3_PUBLIC_ENDPOINT_URL" if self.s3_public_endpoint_url else "S3_ENDPOINT_URL"
+        if not self.s3_public_http_allowed and is_open_to_eavesdroppers(getattr(self, signed_for.lower()) or ""):
+            raise ValueError(f"{signed_for}: ENV=production needs https, or S3_PUBLIC_HTTP_ALLOWED=true")
         return self
 
     def _well_known_secrets(self) -> list[str]:
         """The names of the settings whose secret stands in some example."""
-        aws, broker = self.aws_secret_access_key, self.celery_broker_url
+        aws, broker, previous = self.aws_secret_access_key, self.celery_broker_url, self.secret_key_previous
         secrets = {
             "SECRET_KEY": self.secret_key.get_secret_value(),
+            "SECRET_KEY_PREVIOUS": previous.get_secret_value() if previous else None,
             "DATABASE_URL": urlsplit(self.database_url.get_secret_value()).password,
             "REDIS_URL": urlsplit(self.redis_url.get_secret_value()).password,
             "CELERY_BROKER_URL": urlsplit(broker.get_secret_value()).password if broker else None,
             "AWS_SECRET_ACCESS_KEY": aws.get_secret_value() if aws else None,
         }
-        return [name for name, secret in secrets.items() if secret is not None and _is_well_known(secret)]
+        return [name for name, secret in secrets.items() if secret is not None and is_well_known(secret)]
 
     @field_validator("model_path", "model_cache_dir", "log_dir")
     @classmethod
@@ -211,15 +276,31 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: SecretStr) -> SecretStr:
-        if not _is_url(value.get_secret_value(), {"postgres", "postgresql", "postgresql+psycopg"}):
+        if not is_url(value.get_secret_value(), {"postgres", "postgresql", "postgresql+psycopg"}):
             raise ValueError("must look like postgresql://user:password@host:5432/name")
         return value
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is not None and not (_is_url(value, {"http", "https"}) and urlsplit(value).hostname):
+        if value is not None and not (is_url(value, {"http", "https"}) and urlsplit(value).hostname):
             raise ValueError("must look like https://host:port")
+        return value
+
+    @field_validator("outbound_proxy_url")
+    @classmethod
+    def _http_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not (
+            is_url(value.get_secret_value(), {"http", "https"}) and urlsplit(value.get_secret_value()).hostname
+        ):
+            raise ValueError("must look like http://host:port")
+        return value
+
+    @field_validator("s3_key_shared_prefixes")
+    @classmethod
+    def _nobodys_own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(own.startswith(prefix) for prefix in value for own in ("originals/", "processed/", "imports/")):
+            raise ValueError("would open the images of every account to all; name longer beginnings of keys")
         return value
 
     @field_validator("redis_url")
@@ -266,21 +347,6 @@ class Settings(BaseSettings):
 
 def _scheme(url: SecretStr) -> str:
     return urlsplit(url.get_secret_value()).scheme
-
-
-def _is_url(value: str, schemes: set[str]) -> bool:
-    """Whether it has one of these schemes, and a port that is a number if it has any."""
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in schemes and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-
-
-def _is_well_known(secret: str) -> bool:
-    """Whether a secret comes from an example or is one character over and over."""
-    plain = secret.lower()
-    return len(set(plain)) < 3 or plain in WELL_KNOWN or any(part in plain for part in EXAMPLE_PARTS)
 
 
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state

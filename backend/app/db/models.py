@@ -3,7 +3,7 @@
 Every time is the database's `now()`: no clock of a worker or an API process enters a comparison.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.options import ResultFormat
@@ -54,10 +54,85 @@ class User(Base):
     token_version: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
+    # Its own limits, 0 for none; null: those of the settings.
+    requests_per_minute: Mapped[int | None]
+    reads_per_minute: Mapped[int | None]
+    megapixels_per_minute: Mapped[int | None]
+    active_tasks: Mapped[int | None]
+    images_per_month: Mapped[int | None]
+
     __table_args__ = (
         CheckConstraint(one_of("role", {"user", "admin"}), name="role"),
         CheckConstraint("email = lower(email)", name="email_lower"),
+        CheckConstraint(
+            "coalesce(least(requests_per_minute, reads_per_minute, megapixels_per_minute, active_tasks,"
+            " images_per_month), 0) >= 0",
+            name="limits",
+        ),
     )
+
+
+class Login(Base):
+    """A family of refresh tokens: what a login began. One token of it holds at a time."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    token_id: Mapped[UUID]  # `jti` of the refresh token that holds
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    refreshed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    __table_args__ = (Index("ix_logins_user_id", "user_id"), Index("ix_logins_expires_at", "expires_at"))
+
+
+class ApiKey(Base):
+    """A key for programs. Its secret is random, so a fast hash of it is enough."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    prefix: Mapped[str] = mapped_column(Text, unique=True)  # the part that may be shown
+    secret_hash: Mapped[str] = mapped_column(Text)  # SHA-256
+    name: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    __table_args__ = (Index("ix_api_keys_user_id", "user_id"),)
+
+
+class LoginFailure(Base):
+    """Wrong passwords of late, by account or by address (`subject`). Here and not in Redis, which may forget."""
+
+    __tablename__ = "login_failures"
+
+    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    failures: Mapped[int]
+    first_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    last_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    blocked_until: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    __table_args__ = (
+        CheckConstraint("failures > 0", name="failures"),
+        Index("ix_login_failures_last_at", "last_at"),
+    )
+
+
+class Usage(Base):
+    """What an account has had done in a calendar month (UTC; `month` is its first day)."""
+
+    __tablename__ = "usage"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    month: Mapped[date] = mapped_column(primary_key=True)
+    images: Mapped[int] = mapped_column(server_default=text("0"))
+    megapixels: Mapped[float] = mapped_column(Double, server_default=text("0"))
 
 
 class Upload(Base):
@@ -167,6 +242,11 @@ class Task(Base):
             postgresql_where=text(f"{one_of('status', WAITING)} AND dispatched_at IS NOT NULL"),
         ),
         Index("ix_tasks_lease", "lease_until", postgresql_where=text("status = 'processing'")),
+        Index(
+            "ix_tasks_active",
+            "user_id",
+            postgresql_where=text("finished_at IS NULL AND batch_id IS NULL"),
+        ),
         Index("ix_tasks_user", "user_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_tasks_unpurged",
