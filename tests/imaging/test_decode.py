@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngImageFile
 
-from app.imaging.decode import MAX_PROFILE_BYTES, DecodedImage, decode
+from app.imaging.decode import DecodedImage, decode
 from app.imaging.errors import ImageError
 from app.imaging.limits import ImageLimits
+from app.imaging.structure import MAX_PROFILE_BYTES
 from tests.imaging.pictures import corners, disc, encoded, exif, noise, photo
 
 # Pillow warns of oddities in a picture's metadata; what comes out is judged here all the same.

@@ -39,6 +39,7 @@ def test_every_error_has_a_code_and_a_sentence() -> None:
         "dimensions_too_small",
         "image_truncated",
         "image_corrupt",
+        "image_too_complex",
         "unknown_foreground",
     }
 

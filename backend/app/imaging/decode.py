@@ -3,6 +3,7 @@
 import contextlib
 import io
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -12,9 +13,9 @@ from PIL import Image, ImageCms
 
 from app.imaging.errors import ImageCorrupt, ImageError, ImageTruncated, is_out_of_memory
 from app.imaging.limits import ImageLimits
-from app.imaging.probe import READER_ERRORS, open_header, orientation_of
+from app.imaging.probe import READER_ERRORS, open_picture
+from app.imaging.structure import MAX_PROFILE_BYTES
 
-MAX_PROFILE_BYTES = 1024 * 1024
 _STRIP_BYTES = 128 * 1024
 _PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError)
 
@@ -48,11 +49,12 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
     Raises:
         ImageError: as for `probe`; and `image_truncated` or `image_corrupt` when the pixels cannot be read.
     """
-    format_, image = open_header(io.BytesIO(data), limits)
-    turn = orientation_of(image)
+    opened = open_picture(io.BytesIO(data), limits, pixels=True)
+    format_, file, image, turn = opened.format, opened.file, opened.image, opened.orientation
+    del opened
     try:
         profile = _foreign_profile(image)
-        rgb = _plain_jpeg(data) if format_ == "JPEG" and image.mode in ("L", "RGB") and profile is None else None
+        rgb = _plain_jpeg(file) if format_ == "JPEG" and image.mode in ("L", "RGB") and profile is None else None
         alpha = None
         if rgb is None:
             image.load()
@@ -67,13 +69,14 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
     return DecodedImage(_upright(rgb, turn), None if opacity is None else _upright(opacity, turn))
 
 
-def _plain_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
+def _plain_jpeg(file: BinaryIO) -> npt.NDArray[np.uint8] | None:
     """The pixels of a JPEG that needs nothing but decoding; None where Pillow has to judge what is odd about it.
 
     The same library and the same values as Pillow's, in a third of the time: straight into the array.
     """
+    file.seek(0)
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+        return np.asarray(simplejpeg.decode_jpeg(file.read(), "RGB", strict=True))
     except ValueError:
         return None
 

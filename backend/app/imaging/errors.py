@@ -76,6 +76,15 @@ class ImageCorrupt(ImageError):
         super().__init__("Image is damaged and cannot be read")
 
 
+class TooComplex(ImageError):
+    """Within all limits of size, and yet more work than a picture may make."""
+
+    code = "image_too_complex"
+
+    def __init__(self) -> None:
+        super().__init__("Image is too complex: it is made of too many parts")
+
+
 class UnknownForeground(ImageError):
     """`confidence`: what was found instead, as `matte.confidence_of` says it; None where that is not why."""
 

@@ -53,6 +53,11 @@ def accepted(head: bytes) -> Format | None:
     return None
 
 
+def sniffed(head: bytes) -> str:
+    """What a file is by its first bytes, accepted or not."""
+    return accepted(head) or name_of(head)
+
+
 def name_of(head: bytes) -> str:
     """What people call a format that is not accepted; "unknown" when we do not know either."""
     return next((name for name, pattern in _REFUSED if pattern.match(head)), "unknown")

@@ -28,9 +28,10 @@ from app.imaging.errors import (
     UnsupportedFormat,
     is_out_of_memory,
 )
-from app.imaging.exif import orientation
+from app.imaging.exif import UPRIGHT, orientation
 from app.imaging.formats import Format
 from app.imaging.limits import ImageLimits
+from app.imaging.structure import essence_of_jpeg, essence_of_png, size_of_webp
 
 # Pillow's readers are called by class, not through Image.open: that would add its own guard against large pictures,
 # which is process-wide state that warns or raises by limits that are not ours. And the JPEG reader called so takes a
@@ -41,7 +42,7 @@ _READERS: Final[dict[Format, type[ImageFile]]] = {
     "WEBP": WebPImageFile,
     "BMP": BmpImageFile,
 }
-
+_ESSENCES: Final = {"JPEG": essence_of_jpeg, "PNG": essence_of_png}
 
 # What hostile bytes draw from Pillow's readers. Not every Exception: a worker's time limit is one, too, and strikes
 # anywhere.
@@ -49,6 +50,18 @@ READER_ERRORS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
     *(TypeError, ValueError, struct.error, zlib.error),
 )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`image`: Pillow's, with its header read and its pixels not yet decoded. `file`: what it reads from; for JPEG and
+    PNG that is what decides the pixels, and no more. `orientation`: by EXIF, 1 to 8.
+    """
+
+    format: Format
+    image: ImageFile
+    file: BinaryIO
+    orientation: int
 
 
 @dataclass(frozen=True)
@@ -81,15 +94,22 @@ def probe(file: BinaryIO, limits: ImageLimits) -> ImageFacts:
         file.seek(0)
 
 
-def open_header(file: BinaryIO, limits: ImageLimits) -> tuple[Format, ImageFile]:
-    """The format, and Pillow's image with its header read and its pixels not yet decoded.
+def open_picture(file: BinaryIO, limits: ImageLimits, *, pixels: bool) -> Opened:
+    """Reads the header and checks it. `pixels`: False when the header is all that is wanted.
 
     Raises:
         ImageError: as for `probe`, dimensions included.
     """
     format_ = _check_bytes(file, limits)
+    source, exif = file, None
+    if essence_of := _ESSENCES.get(format_):
+        essence = essence_of(file, pixels=pixels)
+        source, exif = essence.file, essence.exif
+    if format_ == "WEBP" and (size := size_of_webp(file)):
+        _check_largest(*size, limits)
+        file.seek(0)
     try:
-        image = _READERS[format_](file)
+        image = _READERS[format_](source)
     except Image.DecompressionBombError as error:  # the WEBP reader's own guard, far above any sensible limit
         raise DimensionsTooLarge(limits.max_side) from error
     except READER_ERRORS as error:
@@ -97,21 +117,16 @@ def open_header(file: BinaryIO, limits: ImageLimits) -> tuple[Format, ImageFile]
             raise  # the machine's fault, not the picture's
         raise (ImageTruncated if _ends_too_soon(file, format_) else ImageCorrupt) from error
     _check_dimensions(*image.size, limits)
-    return format_, image
-
-
-def orientation_of(image: ImageFile) -> int:
-    """The EXIF orientation of a picture whose header is read, 1 to 8."""
-    exif = image.info.get("exif")
-    return orientation(exif) if isinstance(exif, bytes) else 1
+    exif = exif or image.info.get("exif")
+    return Opened(format_, image, source, UPRIGHT if exif is None else orientation(exif))
 
 
 def _probe(file: BinaryIO, limits: ImageLimits) -> ImageFacts:
-    format_, image = open_header(file, limits)
-    width, height = image.size
-    if orientation_of(image) >= 5:  # these four turn the picture on its side
+    opened = open_picture(file, limits, pixels=False)
+    width, height = opened.image.size
+    if opened.orientation >= 5:  # these four turn the picture on its side
         width, height = height, width
-    return ImageFacts(format_, width, height, _size_of(file), formats.CONTENT_TYPES[format_])
+    return ImageFacts(opened.format, width, height, _size_of(file), formats.CONTENT_TYPES[opened.format])
 
 
 def _check_bytes(file: BinaryIO, limits: ImageLimits) -> Format:
@@ -129,11 +144,15 @@ def _check_bytes(file: BinaryIO, limits: ImageLimits) -> Format:
     return format_
 
 
-def _check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+def _check_largest(width: int, height: int, limits: ImageLimits) -> None:
     if max(width, height) > limits.max_side:
         raise DimensionsTooLarge(limits.max_side)
     if width * height > limits.max_pixels:
         raise TooManyPixels(width * height, limits.max_pixels)
+
+
+def _check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+    _check_largest(width, height, limits)
     if min(width, height) < limits.min_side:
         raise DimensionsTooSmall(limits.min_side)
 
@@ -145,6 +164,8 @@ def _size_of(file: BinaryIO) -> int:
 
 def _ends_too_soon(file: BinaryIO, format_: Format) -> bool:
     """Whether a reader that failed had come to the end of the file. Moves the position."""
+    if format_ in _ESSENCES:  # which have been found whole
+        return False
     if format_ == "WEBP":  # always read whole, but its header says how long it should be
         file.seek(4)
         return int.from_bytes(file.read(4), "little") + 8 > _size_of(file)

@@ -1,8 +1,9 @@
-"""A child's memory: a limit that the kernel keeps, so that one mad picture does not take the machine down.
+"""A child's limits that the kernel keeps, so that one mad picture does not take the machine down: memory and files.
 
-Past it Python raises `MemoryError` and the libraries say it in their own ways (`imaging.errors.is_out_of_memory`): the
-attempt ends, the child lives. What counts is private memory that may be written (`VmData`): neither the weights that
-are mapped from their file nor the address space that a GPU's driver reserves.
+Out of memory, Python raises `MemoryError` and the libraries say it in their own ways
+(`imaging.errors.is_out_of_memory`): the attempt ends, the child lives. What counts is private memory that may be
+written (`VmData`): neither the weights that are mapped from their file nor the address space that a GPU's driver
+reserves.
 """
 
 import resource
@@ -13,6 +14,7 @@ from app.core.logging import get_logger
 MIB = 1 << 20
 LEAST = 512 * MIB  # for anything but pixels
 PER_PIXEL = 96  # of the largest picture. The most that was seen: 39 bytes with OpenVINO, 71 with onnxruntime
+LARGEST_FILE = 1024 * MIB  # a child writes none but its lines of the logs; results stay in memory until they are sent
 FULL = 0.8  # a child that still holds this share of its room after a task has too little left for the next
 
 log = get_logger(__name__)
@@ -41,6 +43,14 @@ class MemoryLimit:
     def is_spent(self) -> bool:
         """Whether the heap has kept so much that the next picture may find too little: time for a fresh process."""
         return self._full is not None and _held() > self._full
+
+
+def limit_files() -> None:
+    """No core dump, which would hold pictures and passwords; and no file that fills the disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = LARGEST_FILE if hard == resource.RLIM_INFINITY else min(LARGEST_FILE, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
 
 
 def _held() -> int:
