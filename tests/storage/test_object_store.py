@@ -51,6 +51,23 @@ def test_missing_object_is_told_apart(store: ObjectStore) -> None:
         store.get(f"originals/{uuid4()}")
 
 
+def test_measures_and_reads_no_more_than_it_may(store: ObjectStore) -> None:
+    key = f"imports/{uuid4()}"
+    store.put(key, io.BytesIO(bytes(range(256)) * 2000), "image/png")
+    assert store.size(key) == 512_000
+    for most, length in ((1_000_000, 512_000), (512_000, 512_000), (300_000, 300_000), (3, 3), (0, 0)):
+        into = io.BytesIO()
+        store.read(key, into, max_bytes=most)
+        assert into.getvalue() == (bytes(range(256)) * 2000)[:length]
+
+
+def test_what_is_missing_is_neither_measured_nor_read(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFound):
+        store.size(f"imports/{uuid4()}")
+    with pytest.raises(ObjectNotFound):
+        store.read(f"imports/{uuid4()}", io.BytesIO(), max_bytes=10)
+
+
 def test_deletes_and_deletes_again(store: ObjectStore) -> None:
     key = f"originals/{uuid4()}"
     store.put(key, io.BytesIO(b"x"), "image/png")
@@ -98,9 +115,47 @@ def test_urls_are_signed_for_the_public_endpoint(environment: dict[str, str]) ->
     assert (url.scheme, url.netloc) == ("https", "pictures.example.com")
 
 
+def test_a_signed_put_holds_for_its_type_its_size_and_its_key_alone(s3_store: S3Store) -> None:
+    key = f"imports/{uuid4()}/{uuid4()}"
+    signed = s3_store.presign_put(key, content_type="image/png", size_bytes=5)
+    assert signed.headers == {"Content-Type": "image/png", "Content-Length": "5"}
+    plain = {"Content-Type": "image/png"}
+    for url, body, headers in (
+        (signed.url, b"1234", plain),
+        (signed.url, b"123456", plain),
+        (signed.url, iter([b"12345"]), plain),  # chunked, of no declared length
+        (signed.url, b"12345", {"Content-Type": "text/html"}),
+        (signed.url, b"12345", {}),
+        (signed.url, b"12345", plain | {"x-amz-acl": "public-read"}),
+        (signed.url.replace(key, f"{key}x"), b"12345", plain),
+        (signed.url.partition("?")[0], b"12345", plain),
+    ):
+        assert httpx2.put(url, content=body, headers=headers).status_code == 403
+    with pytest.raises(ObjectNotFound):
+        s3_store.size(key)
+    assert httpx2.get(signed.url).status_code == 403
+    assert httpx2.put(signed.url, content=b"12345", headers=signed.headers).status_code == 200
+    assert s3_store.get(key) == b"12345"
+
+
+def test_a_put_is_signed_for_the_public_endpoint_too(environment: dict[str, str]) -> None:
+    settings = make_settings(environment, s3_public_endpoint_url="https://pictures.example.com/s3")
+    signed = S3Store(settings).presign_put("imports/a", content_type="image/png", size_bytes=5)
+    url = urlsplit(signed.url)
+    assert (url.scheme, url.netloc, url.path) == ("https", "pictures.example.com", "/s3/quickbg-uploads/imports/a")
+    assert "X-Amz-Expires=900" in url.query
+    assert "X-Amz-SignedHeaders=content-length%3Bcontent-type%3Bhost" in url.query
+
+
 def test_a_store_that_is_away_says_so_soon(environment: dict[str, str]) -> None:
     store = S3Store(make_settings(environment, s3_endpoint_url="http://127.0.0.1:9"))
-    for act in (store.check, lambda: store.get("a"), lambda: store.put("a", io.BytesIO(b""), "image/png")):
+    for act in (
+        store.check,
+        lambda: store.get("a"),
+        lambda: store.size("a"),
+        lambda: store.read("a", io.BytesIO(), max_bytes=1),
+        lambda: store.put("a", io.BytesIO(b""), "image/png"),
+    ):
         with pytest.raises(StorageUnavailable):
             act()
 

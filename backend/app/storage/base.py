@@ -27,6 +27,16 @@ class StoredObject:
     modified_at: datetime  # by the store's clock, with its zone
 
 
+@dataclass(frozen=True)
+class SignedPut:
+    """An address that anyone may put one object to, with exactly these headers, until then."""
+
+    key: str
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
 class ObjectStore(Protocol):
     """Private objects by key. Passing faults raise `StorageUnavailable`, a missing object `ObjectNotFound`."""
 
@@ -35,6 +45,14 @@ class ObjectStore(Protocol):
         ...
 
     def get(self, key: str) -> bytes: ...
+
+    def size(self, key: str) -> int:
+        """Its length in bytes, without reading it."""
+        ...
+
+    def read(self, key: str, into: BinaryIO, *, max_bytes: int) -> None:
+        """Write the object into the file, `max_bytes` of it at most."""
+        ...
 
     def delete(self, key: str) -> None:
         """Delete the object; a missing one is fine."""
@@ -51,6 +69,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def presign_put(self, key: str, *, content_type: str, size_bytes: int) -> SignedPut:
+        """Let somebody put one object of this type and size here; the store refuses any other."""
+        ...
+
     def prepare(self) -> Bucket:
         """Make the bucket, unless it is there."""
         ...
@@ -60,11 +82,18 @@ class ObjectStore(Protocol):
         ...
 
 
-PREFIXES = ("originals/", "processed/")  # what of the bucket is ours
+IMPORTS = "imports/"  # what clients put there themselves, until it is submitted
+PREFIXES = ("originals/", "processed/", IMPORTS)  # what of the bucket is ours
+PUT_SECONDS = 900  # that a signed address to put to holds
 
 
 def original_key(user_id: UUID, upload_id: UUID) -> str:
     return f"originals/{user_id}/{upload_id}"
+
+
+def import_key(user_id: UUID, import_id: UUID) -> str:
+    """No row knows of it."""
+    return f"{IMPORTS}{user_id}/{import_id}"
 
 
 def result_key(user_id: UUID, task_id: UUID, attempt: int, format_: ResultFormat) -> str:

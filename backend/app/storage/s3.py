@@ -1,7 +1,8 @@
 """The S3 object store: the only place that knows boto3."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -11,11 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, StorageUnavailable
-from app.storage.base import Bucket, StoredObject, content_type, disposition
+from app.storage.base import PUT_SECONDS, Bucket, SignedPut, StoredObject, content_type, disposition
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+CHUNK = 1 << 18  # bytes
 MISSING = {"NoSuchKey", "404", "NotFound"}
 PROBE = "quickbg-probe"  # a key that is never written
 
@@ -81,6 +83,15 @@ class S3Store:
         with _faults():
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
+    def size(self, key: str) -> int:
+        with _faults():
+            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+
+    def read(self, key: str, into: BinaryIO, *, max_bytes: int) -> None:
+        with _faults(), closing(self._client.get_object(Bucket=self._bucket, Key=key)["Body"]) as body:
+            while max_bytes > 0 and (chunk := body.read(min(CHUNK, max_bytes))):
+                max_bytes -= into.write(chunk)
+
     def delete(self, key: str) -> None:
         with _faults():
             self._client.delete_object(Bucket=self._bucket, Key=key)
@@ -103,6 +114,21 @@ class S3Store:
                 },
                 ExpiresIn=self._ttl,
             )
+        return self._published(url)
+
+    def presign_put(self, key: str, *, content_type: str, size_bytes: int) -> SignedPut:
+        expires_at = datetime.now(UTC) + timedelta(seconds=PUT_SECONDS)
+        with _faults():
+            url = self._signer.generate_presigned_url(
+                "put_object",
+                # Signed as headers: a body of another type or size does not match the signature.
+                Params={"Bucket": self._bucket, "Key": key, "ContentType": content_type, "ContentLength": size_bytes},
+                ExpiresIn=PUT_SECONDS,
+            )
+        headers = {"Content-Type": content_type, "Content-Length": str(size_bytes)}
+        return SignedPut(key, self._published(url), headers, expires_at)
+
+    def _published(self, url: str) -> str:
         parts = urlsplit(url)
         return parts._replace(path=self._prefix + parts.path).geturl()
 
