@@ -1,5 +1,8 @@
 """The settings: what is taken from where, and what is refused with the name of the variable."""
 
+import re
+import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.core.config import PROJECT_ROOT, Settings, settings_sentence
+from app.embedded.ports import choose
 from tests.conftest import TestSettings
 
 PRODUCTION = {
@@ -64,6 +68,7 @@ def test_old_names_are_known(
     ("name", "value"),
     [
         ("SECRET_KEY", "short"),
+        ("SECRET_KEY_PREVIOUS", "short"),
         ("SECRET_KEY", ""),
         ("REDIS_URL", "valkey://localhost"),
         ("DATABASE_URL", "mysql://u:p@localhost/quickbg"),
@@ -77,12 +82,28 @@ def test_old_names_are_known(
         ("TASK_TIMEOUT_SECONDS", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("ENV", "prod"),
+        ("OUTBOUND_ALLOWED_NETWORKS", "10.0.0.0/8, everything"),
+        ("OUTBOUND_ALLOWED_NETWORKS", "10.0.0.1/8"),
+        ("OUTBOUND_PROXY_URL", "socks5://proxy:1080"),
+        ("OUTBOUND_PROXY_URL", "http://"),
+        ("S3_KEY_SHARED_PREFIXES", "shared/, orig"),
+        ("S3_KEY_SHARED_PREFIXES", "imports/"),
     ],
 )
 def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.lower()):
         TestSettings()
+
+
+def test_what_is_outside_is_named_by_networks_a_proxy_and_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOUND_ALLOWED_NETWORKS", "10.1.0.0/16, fd00::/8,192.168.1.7")
+    monkeypatch.setenv("OUTBOUND_PROXY_URL", "http://user:password@proxy:4750")
+    monkeypatch.setenv("S3_KEY_SHARED_PREFIXES", "originals/existing-image.jpg,shared/")
+    settings = TestSettings()
+    assert settings.outbound_allowed_networks == ("10.1.0.0/16", "fd00::/8", "192.168.1.7")
+    assert settings.s3_key_shared_prefixes == ("originals/existing-image.jpg", "shared/")
+    assert "password" not in repr(settings)
 
 
 @pytest.mark.parametrize("url", ["amqp://guest:guest@localhost//", "amqps://rabbit.example.com/", "sentinel://s:26379"])
@@ -130,7 +151,7 @@ def test_secrets_do_not_show() -> None:
 def test_a_process_with_wrong_settings_ends_with_one_line_and_no_value(project: Path) -> None:
     environment = NEEDED | {"SECRET_KEY": "hunter2", "REDIS_URL": "nowhere://:hunter2@x", "PATH": "/usr/bin"}
     for command in (
-        ["uvicorn", "app.main:app"],
+        ["app.api.server"],
         ["celery", "-A", "app.tasks.celery_app", "worker"],
         ["app.tasks.sweeper"],
     ):
@@ -151,6 +172,7 @@ def test_a_process_with_wrong_settings_ends_with_one_line_and_no_value(project: 
         ("SECRET_KEY", "change-me-change-me-change-me-change-me"),
         ("SECRET_KEY", "your-random-secret-key-here-and-longer"),
         ("SECRET_KEY", "a" * 40),
+        ("SECRET_KEY_PREVIOUS", "change-me-change-me-change-me-change-me"),
         ("DATABASE_URL", "postgresql://postgres:postgres@db:5432/quickbg"),
         ("REDIS_URL", "redis://:Password@redis:6379/0"),
         ("CELERY_BROKER_URL", "amqp://guest:guest@rabbit:5672//"),
@@ -170,6 +192,99 @@ def test_production_refuses_secrets_that_everybody_knows(
     assert f": {name}: a secret that everybody knows; ENV=production needs" in settings_sentence(caught.value)
     monkeypatch.setenv("ENV", "development")
     TestSettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("TRUSTED_PROXIES", "*"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_HOSTS", "https://api.example.com"),
+        ("TRUSTED_HOSTS", "api.example.com:8000"),
+        ("TRUSTED_HOSTS", "*"),
+        ("TRUSTED_HOSTS", "api.*.com"),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://app.example.com,*"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "null"),
+    ],
+)
+def test_a_list_says_what_belongs_in_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        TestSettings()
+    assert re.search(f"{name}: must be .*, by commas", settings_sentence(caught.value))
+
+
+def test_lists_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::1,127.0.0.1")
+    monkeypatch.setenv("TRUSTED_HOSTS", "api.example.com,*.example.org, [::1]")
+    monkeypatch.setenv("CORS_ORIGINS", "https://app.example.com, http://localhost:3000")
+    settings = TestSettings()
+    assert settings.trusted_proxies == ("10.0.0.0/8", "2001:db8::1", "127.0.0.1")
+    assert settings.trusted_hosts == ("api.example.com", "*.example.org", "[::1]")
+    assert settings.cors_origins == ("https://app.example.com", "http://localhost:3000")
+    monkeypatch.setenv("CORS_ORIGINS", "*")
+    assert TestSettings().cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://s3.example.com"}, "S3_PUBLIC_ENDPOINT_URL"),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://8.8.8.8:9000"}, "S3_PUBLIC_ENDPOINT_URL"),
+        ({"S3_ENDPOINT_URL": "http://s3.example.com"}, "S3_ENDPOINT_URL"),
+        ({"S3_PUBLIC_ENDPOINT_URL": "https://s3.example.com"}, None),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://127.0.0.1:8333"}, None),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://192.168.1.5:9000"}, None),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://nas.local:9000"}, None),
+        ({"S3_ENDPOINT_URL": "http://seaweedfs:8333"}, None),
+        ({"S3_ENDPOINT_URL": "http://s3.example.com", "S3_PUBLIC_ENDPOINT_URL": "https://s3.example.com"}, None),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://s3.example.com", "S3_PUBLIC_HTTP_ALLOWED": "true"}, None),
+    ],
+)
+def test_production_has_no_open_door_by_mistake(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], named: str | None
+) -> None:
+    for name, value in (PRODUCTION | changes).items():
+        monkeypatch.setenv(name, value)
+    if named is None:
+        assert TestSettings().env == "production"
+        return
+    with pytest.raises(ValidationError) as caught:
+        TestSettings()
+    assert f": {named}: ENV=production needs" in settings_sentence(caught.value)
+    monkeypatch.setenv("ENV", "development")
+    TestSettings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": "your-random-secret-key-here-and-longer"}, "SECRET_KEY"),
+        ({"DATABASE_URL": "postgresql://quickbg:quickbg_pass@db/quickbg"}, "DATABASE_URL"),
+        ({"S3_PUBLIC_ENDPOINT_URL": "http://s3.example.com"}, "S3_PUBLIC_ENDPOINT_URL"),
+    ],
+)
+def test_a_server_for_production_does_not_start_with_them(project: Path, changes: dict[str, str], named: str) -> None:
+    """At once, with no port opened, and with the name of the variable but never its value."""
+    environment = PRODUCTION | {"REDIS_URL": NEEDED["REDIS_URL"], "PATH": "/usr/bin"} | changes
+    command = [sys.executable, "-m", "app.api.server", "--port", str(port := choose(()))]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with socket.socket() as taken:  # a server that came so far would end with another status
+        taken.bind(("127.0.0.1", port))
+        done = subprocess.run(command, cwd=project / "backend", env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 78, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert named in line
+    assert not [value for value in changes.values() if value and value in line]
+    # Of the processor: others may be busy on this machine.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 
 
 def test_secrets_come_out_of_files_and_the_environment_goes_before(

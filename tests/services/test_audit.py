@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -11,7 +12,7 @@ from app.db.base import Sessions
 from app.db.models import User
 from app.db.tasks import Result
 from app.services.audit import Audit, Audited
-from app.storage.base import ObjectStore, original_key, result_key, task_of_key
+from app.storage.base import ObjectStore, import_key, original_key, result_key, task_of_key
 from app.storage.memory import MemoryStore
 from app.storage.s3 import S3Store
 from tests.factories import claim, make_task, row
@@ -61,6 +62,14 @@ def test_young_objects_are_left_alone(sessions: Sessions, user: User) -> None:
     store = MemoryStore()
     put(store, original_key(user.id, user.id))
     assert Audit(sessions, store).run(delete=True) == Audited(1, 0, 0, 0)
+
+
+def test_what_clients_have_put_is_left_to_its_own_cleaning_for_a_day_more(sessions: Sessions, user: User) -> None:
+    store = MemoryStore()
+    for age in (1, 30, 60):  # hours
+        key = put(store, import_key(user.id, uuid4()))
+        store.times[key] = datetime.now(UTC) - timedelta(hours=age)
+    assert Audit(sessions, store).run() == Audited(objects=3, orphans=1, orphan_bytes=3, deleted=0)
 
 
 def test_the_real_store_lists_page_by_page(sessions: Sessions, user: User, s3_store: S3Store) -> None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from app.services.idempotency import KEY, once
 from app.services.submission import Submission, Submissions
 from app.storage.memory import MemoryStore
 from tests.conftest import make_user
-from tests.factories import TIMING, Silence, ago
+from tests.factories import TIMING, Silence, ago, make_limits
 from tests.pictures import encoded, subject
 
 PICTURE, ANOTHER = encoded(), encoded(subject(120, 90))
@@ -33,14 +34,16 @@ PICTURE, ANOTHER = encoded(), encoded(subject(120, 90))
 
 @pytest.fixture
 def submissions(settings: Settings, sessions: Sessions) -> Submissions:
-    return Submissions(settings, sessions, MemoryStore(), Silence(), Backlog(sessions, TIMING, 3600))
+    return Submissions(
+        settings, sessions, MemoryStore(), Silence(), Backlog(sessions, TIMING, 3600), make_limits(settings)
+    )
 
 
 def send(
     submissions: Submissions, user: User, key: str | None = "k", data: bytes = PICTURE, **options: Any
 ) -> Submission:
     return submissions.submit(
-        io.BytesIO(data), user_id=user.id, filename="a.jpg", options=RemovalOptions(**options), idempotency_key=key
+        io.BytesIO(data), user=user, filename="a.jpg", options=RemovalOptions(**options), idempotency_key=key
     )
 
 
@@ -92,7 +95,7 @@ def test_a_store_that_failed_gives_the_key_back(submissions: Submissions, sessio
         def put(self, key: str, body: BinaryIO, content_type: str) -> None:
             raise StorageUnavailable("The object store cannot be reached.")
 
-    broken = Submissions(submissions.settings, sessions, Failing(), submissions.bell, submissions.backlog)
+    broken = replace(submissions, store=Failing())
     with pytest.raises(StorageUnavailable):
         send(broken, user)
     assert not send(submissions, user).replayed

@@ -1,7 +1,9 @@
 """What is past its time goes, and what is not stays, on the real database and the real store."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
@@ -20,10 +22,10 @@ from app.db.tasks import Claim, Result
 from app.services.backlog import Backlog
 from app.services.retention import BATCH, Cleaned, Retention
 from app.services.submission import Submissions
-from app.storage.base import ObjectStore, original_key, result_key
+from app.storage.base import ObjectStore, StoredObject, import_key, original_key, result_key
 from app.storage.memory import MemoryStore
 from app.storage.s3 import S3Store
-from tests.factories import TIMING, Silence, ago, change, claim, make_task, row
+from tests.factories import TIMING, Silence, ago, change, claim, make_limits, make_task, row
 from tests.pictures import encoded
 
 HOUR, DAY = 3600, 86_400
@@ -154,6 +156,28 @@ def test_a_preview_says_the_same_and_changes_nothing(retention: Retention, user:
     assert retention.preview() == NOTHING
 
 
+def test_what_clients_have_put_goes_after_a_day(retention: Retention, user: User) -> None:
+    store = MemoryStore()
+    young, old = import_key(user.id, uuid4()), import_key(user.id, uuid4())
+    for key, age in ((young, DAY - 60), (old, DAY + 60), ("other/things", 9 * DAY)):
+        store.put(key, io.BytesIO(b"picture"), "image/png")
+        store.times[key] = datetime.now(UTC) - timedelta(seconds=age)
+    retention = replace(retention, store=store)
+    assert retention.preview() == Cleaned(0, 0, 1, 7)
+    assert retention.clean() == Cleaned(0, 0, 1, 7)
+    assert set(store.objects) == {young, "other/things"}
+    assert retention.clean() == NOTHING
+
+
+def test_a_bucket_that_may_not_be_listed_is_cleaned_all_the_same(retention: Retention, user: User) -> None:
+    class Hidden(MemoryStore):
+        def list(self, prefix: str) -> Iterator[StoredObject]:
+            raise StorageUnavailable("The object store refused the request.", reason="access_denied")
+
+    finished(retention, user, 8 * DAY)
+    assert replace(retention, store=Hidden()).clean() == Cleaned(1, 0, 2, 1003)
+
+
 class Away(MemoryStore):
     """A store that is away: what a run finds that dies right after its commit, too."""
 
@@ -231,9 +255,11 @@ def test_an_upload_that_was_given_up_in_the_meantime_is_refused(
             assert Retention(settings, sessions, self).clean().abandoned == 1
 
     store = Slow()
-    submissions = Submissions(settings, sessions, store, Silence(), Backlog(sessions, TIMING, 3600))
+    submissions = Submissions(
+        settings, sessions, store, Silence(), Backlog(sessions, TIMING, 3600), make_limits(settings)
+    )
     with pytest.raises(ServiceUnavailable, match="send it again"):
-        submissions.submit(io.BytesIO(encoded()), user_id=user.id, filename=None, options=RemovalOptions())
+        submissions.submit(io.BytesIO(encoded()), user=user, filename=None, options=RemovalOptions())
     with sessions.begin() as session:
         assert session.scalars(select(Task)).all() == []
         assert session.scalars(select(Upload).where(Upload.status != UploadStatus.EXPIRED)).all() == []

@@ -62,6 +62,17 @@ class Gone(AppError):
     code = "gone"
 
 
+class TooManyRequests(AppError):
+    """The caller has had what one may have for now."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: int) -> None:
+        """`retry_after`: in how many seconds there is more."""
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
 class ServiceUnavailable(AppError):
     """A part that the request needs cannot be reached just now."""
 

@@ -7,19 +7,12 @@ edge with `structlog.contextvars`.
 import logging
 import sys
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
 
-# Fields that must never reach a log, wherever they come from.
-SECRETS = ("authorization", "cookie", "password", "token", "secret", "api_key", "signature")
-
-
-def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name in event:
-        if any(word in name.lower() for word in SECRETS):
-            event[name] = "***"
-    return event
+from app.core.redaction import redact
 
 
 def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -36,7 +29,6 @@ def configure_logging(level: str = "INFO") -> None:
         structlog.stdlib.ExtraAdder(),
         _plain,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _redact,
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -45,6 +37,7 @@ def configure_logging(level: str = "INFO") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                redact,
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -68,6 +61,15 @@ def configure_logging(level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    sys.excepthook = _log_crash
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What ends a process is a line like any other: Python itself would print the values in it as they are."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    get_logger(__name__).critical("process_crashed", exc_info=(kind, error, traceback))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,8 +1,12 @@
 """Passwords and tokens: the one room that knows argon2 and JWT."""
 
+import base64
+import hashlib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,11 +19,19 @@ ALGORITHM = "HS256"
 ISSUER = AUDIENCE = "quickbg"
 LEEWAY = 30  # seconds of clock difference between machines that are forgiven
 MAX_PASSWORD_BYTES = 1024
+MAX_TOKEN = 4096  # characters
 
 # OWASP's parameters for argon2id: 19 MiB, two passes, one lane.
 _passwords = CryptContext(
     schemes=["argon2"], argon2__type="ID", argon2__memory_cost=19_456, argon2__time_cost=2, argon2__parallelism=1
 )
+
+
+class Kind(StrEnum):
+    """What a token is for: its claim `typ`."""
+
+    ACCESS = "access"
+    REFRESH = "refresh"
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,8 @@ class TokenClaims:
 
     user_id: UUID
     token_version: int
+    token_id: UUID
+    login_id: UUID | None  # none: the shell made it
 
 
 def _normal_form(password: str) -> str:
@@ -52,38 +66,84 @@ def verify_password(password: str, stored: str | None) -> tuple[bool, str | None
     return bool(fits), fresh
 
 
-def create_access_token(user_id: UUID, *, secret: str, ttl_seconds: int, token_version: int = 0) -> str:
+def prepare_dummy() -> None:
+    """Make the dummy's hash now, so that the first unknown address takes no longer than the next."""
+    _passwords.dummy_verify()
+
+
+def create_access_token(
+    user_id: UUID, *, secret: str, ttl_seconds: float, token_version: int = 0, login_id: UUID | None = None
+) -> str:
     """A signed access token (JWT, HS256) for the account, good for `ttl_seconds`."""
-    now = datetime.now(UTC)
-    claims = {
-        "sub": str(user_id),
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "iat": now,
-        "exp": now + timedelta(seconds=ttl_seconds),
-        "jti": str(uuid4()),
-        "typ": "access",
-        "ver": token_version,
-    }
-    return jwt.encode(claims, secret, algorithm=ALGORITHM)
+    expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
+    return _sign(Kind.ACCESS, TokenClaims(user_id, token_version, uuid4(), login_id), expires_at, secret)
 
 
-def read_access_token(token: str, *, secret: str) -> TokenClaims:
-    """What the token says, once its signature and every claim hold; otherwise `NotAuthenticated`."""
+def create_refresh_token(claims: TokenClaims, *, secret: str, expires_at: datetime) -> str:
+    """A signed refresh token with these claims: its id is what its login knows it by."""
+    return _sign(Kind.REFRESH, claims, expires_at, secret)
+
+
+def read_token(token: str, kind: Kind, *, secrets: Sequence[str]) -> TokenClaims:
+    """What the token says, once its signature, by one of these secrets, and every claim hold.
+
+    Raises `NotAuthenticated`, always with the same words: only one of ours says that it has expired.
+    """
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
-            secret,
+            _secret_for(token, secrets),
             algorithms=[ALGORITHM],
             issuer=ISSUER,
             audience=AUDIENCE,
             leeway=LEEWAY,
             options={"require": ["exp", "iat", "sub", "aud", "iss", "jti"], "enforce_minimum_key_length": True},
         )
-        if claims.get("typ") != "access":
-            raise NotAuthenticated("The access token is not valid.")
-        return TokenClaims(UUID(claims["sub"]), int(claims.get("ver", 0)))
+        if claims.get("typ") != kind:
+            raise ValueError("a token for something else")
+        login_id = None if claims.get("sid") is None else UUID(claims["sid"])
+        return TokenClaims(UUID(claims["sub"]), int(claims["ver"]), UUID(claims["jti"]), login_id)
     except jwt.ExpiredSignatureError as error:
-        raise NotAuthenticated("The access token has expired.", code="token_expired") from error
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise NotAuthenticated("The access token is not valid.") from error
+        raise NotAuthenticated(f"The {kind} token has expired.", code="token_expired") from error
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotAuthenticated(f"The {kind} token is not valid.") from error
+
+
+def _sign(kind: Kind, claims: TokenClaims, expires_at: datetime, secret: str) -> str:
+    says: dict[str, Any] = {
+        "sub": str(claims.user_id),
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": datetime.now(UTC),
+        "exp": expires_at,
+        "jti": str(claims.token_id),
+        "typ": kind,
+        "ver": claims.token_version,
+    }
+    if claims.login_id is not None:
+        says["sid"] = str(claims.login_id)
+    return jwt.encode(says, secret, algorithm=ALGORITHM, headers={"kid": key_id(secret)})
+
+
+def key_id(secret: str) -> str:
+    """The name of a secret in the header of what it has signed."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def _secret_for(token: str, secrets: Sequence[str]) -> str:
+    """The secret that the token says it is signed with. `ValueError` if it is not written as ours are.
+
+    There is one way to write each token, and one header for each secret: no algorithm, extension or key of a
+    stranger's choice comes any further.
+    """
+    if len(token) > MAX_TOKEN:
+        raise ValueError("a token longer than any of ours")
+    for part in token.split("."):
+        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        if base64.urlsafe_b64encode(raw).decode().rstrip("=") != part:
+            raise ValueError("not the one way to write it")
+    header = jwt.get_unverified_header(token)
+    for secret in secrets:
+        if header == {"alg": ALGORITHM, "typ": "JWT", "kid": key_id(secret)}:
+            return secret
+    raise ValueError("signed with no secret of ours")

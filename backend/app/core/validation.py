@@ -14,3 +14,8 @@ def sentence(errors: Sequence[ErrorDetails | Mapping[str, Any]], *, quote: bool)
     where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"})[:80]
     given = f" (given: {str(first['input'])[:80]!r})" if quote and "input" in first else ""
     return f"{where or 'body'}: {first['msg']}{given}"
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be stored and hashed: no NUL, and no lone half of a surrogate pair, as JSON may hold."""
+    return "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)

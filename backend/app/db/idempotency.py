@@ -42,11 +42,16 @@ def hold(session: Session, once: Once) -> IdempotencyKey | None:
         where=abandoned & (row.fingerprint == once.fingerprint),
     ).returning(row.holder)
     while session.scalar(taking) is None:
-        found = session.get(row, (once.user_id, once.route, once.key))
+        found = find(session, once)
         if found is not None:
             return found
         # Its holder gave it back between our two questions.
     return None
+
+
+def find(session: Session, once: Once) -> IdempotencyKey | None:
+    """The key as it stands, whoever holds it."""
+    return session.get(IdempotencyKey, (once.user_id, once.route, once.key))
 
 
 def answer(session: Session, once: Once, said: dict[str, Any]) -> bool:
@@ -65,6 +70,13 @@ def _mine(once: Once) -> tuple[Any, ...]:
     row = IdempotencyKey
     named = row.user_id == once.user_id, row.route == once.route, row.key == once.key
     return *named, row.holder == once.holder, row.answer.is_(None)
+
+
+def forget(session: Session, user_id: UUID, task_id: UUID) -> None:
+    """Clear the keys whose answer was this task: it is there no more."""
+    row = IdempotencyKey
+    answered = row.answer["task_id"].astext == str(task_id)
+    session.execute(delete(row).where(row.user_id == user_id, answered).execution_options(synchronize_session=False))
 
 
 def forget_old(session: Session, *, limit: int) -> int:

@@ -97,9 +97,12 @@ def expire_uploads(session: Session, where: ColumnElement[bool], *, limit: int) 
     return len(session.scalars(moved.execution_options(synchronize_session=False)).all())
 
 
-def hold_original(session: Session, upload_id: UUID) -> str:
-    """Lock an original, and return its key. Before its tasks, as whoever begins one of them anew does."""
-    return session.execute(select(Upload.key).where(Upload.id == upload_id).with_for_update()).scalar_one()
+def hold_original(session: Session, upload_id: UUID) -> str | None:
+    """Lock an original, and return its key; None when its row is gone.
+
+    Before its tasks, as whoever begins one of them anew does.
+    """
+    return session.scalar(select(Upload.key).where(Upload.id == upload_id).with_for_update())
 
 
 def expire_unused(session: Session, upload_id: UUID) -> bool:

@@ -319,14 +319,16 @@ def get(session: Session, task_id: UUID) -> Task | None:
     return session.scalar(select(Task).join(Task.upload).options(contains_eager(Task.upload)).where(Task.id == task_id))
 
 
-def get_owned(session: Session, task_id: UUID, user_id: UUID) -> Task | None:
-    """The caller's own task with its upload; another account's is None like one that is not there."""
-    return session.scalar(
+def get_owned(session: Session, task_id: UUID, user_id: UUID, *, lock: bool = False) -> Task | None:
+    """The caller's own task with its upload, as it is now; another account's is None like one that is not there."""
+    query = (
         select(Task)
         .join(Task.upload)
         .options(contains_eager(Task.upload))
         .where(Task.id == task_id, Task.user_id == user_id, Task.deleted_at.is_(None))
+        .execution_options(populate_existing=True)
     )
+    return session.scalar(query.with_for_update(of=Task) if lock else query)
 
 
 def list_owned(

@@ -1,27 +1,28 @@
-"""Accounts: register, log in, and tell who a token belongs to."""
+"""Accounts: who has one, and what administrators make of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
 from app.core.config import Settings
-from app.core.errors import Conflict, Forbidden, InvalidRequest, NotAuthenticated
-from app.core.security import (
-    MAX_PASSWORD_BYTES,
-    create_access_token,
-    hash_password,
-    read_access_token,
-    verify_password,
-)
+from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from app.core.logging import get_logger
+from app.core.security import MAX_PASSWORD_BYTES, hash_password
+from app.core.validation import is_text
 from app.db import users
 from app.db.base import Sessions
 from app.db.models import User
+from app.services.identity import ADMIN
+from app.services.status import make_cursor, read_cursor
 
 MIN_PASSWORD = 8
 MAX_EMAIL = 254
-ADMIN = "admin"
+
+log = get_logger(__name__)
 
 
 class Promotion(StrEnum):
@@ -32,7 +33,7 @@ class Promotion(StrEnum):
 
 @dataclass(frozen=True)
 class Accounts:
-    """The use case with the parts that it works on."""
+    """The use cases with the parts that they work on."""
 
     settings: Settings
     sessions: Sessions
@@ -40,16 +41,16 @@ class Accounts:
     def register(self, email: str, password: str) -> User:
         if not self.settings.registration_enabled:
             raise Forbidden("Registration is switched off on this server.", code="registration_disabled")
-        hashed = _hashed(password)
+        password_hash = hashed(password)
         with self.sessions.begin() as session:
-            user = users.create(session, uuid4(), email.lower(), password_hash=hashed)
+            user = users.create(session, uuid4(), email.lower(), password_hash=password_hash)
         if user is None:
             raise Conflict("There is an account with this address already.", code="email_taken")
         return user
 
     def exists(self, email: str) -> bool:
         with self.sessions.begin() as session:
-            return users.by_email(session, _as_registered(email)) is not None
+            return users.by_email(session, as_registered(email)) is not None
 
     def make_admin(self, email: str, password: str | None) -> Promotion:
         """Make an administrator, or make one of an existing account, whose password is changed if one is given.
@@ -57,60 +58,48 @@ class Accounts:
         A new password ends every login there is. Raises `InvalidRequest` for an address or a password that
         registration would refuse, too, and for a new account without a password.
         """
-        hashed = None if password is None else _hashed(password)
-        address = _as_registered(email)
+        password_hash = None if password is None else hashed(password)
+        address = as_registered(email)
         with self.sessions.begin() as session:
             user = users.by_email(session, address)
             if user is None:
-                if hashed is None:
+                if password_hash is None:
                     raise InvalidRequest("A new account needs a password.", code="weak_password")
-                if users.create(session, uuid4(), _valid(email), password_hash=hashed, role=ADMIN) is None:
+                if users.create(session, uuid4(), _valid(email), password_hash=password_hash, role=ADMIN) is None:
                     raise Conflict("The account has been made by somebody else at this moment; try again.")
                 return Promotion.CREATED
             before, user.role = user.role, ADMIN
-            if hashed is not None:
-                user.password_hash = hashed
+            if password_hash is not None:
+                user.password_hash = password_hash
                 user.token_version += 1
         return Promotion.NONE if before == ADMIN else Promotion.PROMOTED
 
-    def log_in(self, email: str, password: str) -> str:
-        """An access token. Unknown address, wrong password and disabled account look the same, also in time."""
-        wrong = NotAuthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
-        if not (_is_text(email) and _is_text(password)):
-            raise wrong
+    def page(self, *, limit: int, beginning: str, cursor: str | None) -> tuple[Sequence[User], str | None]:
+        """Accounts whose address begins like this, newest first, and the cursor of the next page (None on the last)."""
+        before = None if cursor is None else read_cursor(cursor)
         with self.sessions.begin() as session:
-            user = users.by_email(session, _as_registered(email))
-        fits, fresh = verify_password(password, user.password_hash if user else None)
-        if user is None or not fits or not user.is_active:
-            raise wrong
-        if fresh:
-            with self.sessions.begin() as session:
-                users.set_password_hash(session, user.id, fresh)
-        return create_access_token(
-            user.id,
-            secret=self.settings.secret_key.get_secret_value(),
-            ttl_seconds=self.settings.access_token_ttl_seconds,
-            token_version=user.token_version,
-        )
+            found = users.page(session, limit=limit + 1, beginning=beginning.lower(), before=before)
+        page = found[:limit]
+        return page, make_cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
-    def authenticate(self, token: str) -> User:
-        """The account that a token speaks for, as long as both hold."""
-        claims = read_access_token(token, secret=self.settings.secret_key.get_secret_value())
+    def change(self, user_id: UUID, changes: Mapping[str, Any], *, by: User) -> User:
+        """Another role, other limits, enabled or disabled: holds from the next request on.
+
+        Raises `Conflict` for administrators who would shut themselves out.
+        """
+        if user_id == by.id and (changes.get("is_active") is False or changes.get("role", ADMIN) != ADMIN):
+            raise Conflict("You cannot disable yourself, or take your own role away.", code="own_account")
         with self.sessions.begin() as session:
-            user = users.by_id(session, claims.user_id)
-        if user is None or not user.is_active or user.token_version != claims.token_version:
-            raise NotAuthenticated("The access token is not valid.")
+            user = users.change(session, user_id, changes) if changes else users.by_id(session, user_id)
+        if user is None:
+            raise NotFound("There is no such account.", code="user_not_found")
+        log.info("account_changed", user_id=str(user_id), by=str(by.id), changed=sorted(changes))
         return user
 
 
-def _is_text(value: str) -> bool:
-    """Whether it can be stored and hashed: no NUL, and no lone half of a surrogate pair, as JSON may hold."""
-    return "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
-
-
-def _hashed(password: str) -> str:
+def hashed(password: str) -> str:
     """Raises `InvalidRequest` for a password that nobody should have."""
-    if not _is_text(password):
+    if not is_text(password):
         raise InvalidRequest("The password has characters that are none.", code="weak_password")
     if len(password) < MIN_PASSWORD:
         raise InvalidRequest(f"The password is too short (min {MIN_PASSWORD} characters).", code="weak_password")
@@ -121,16 +110,19 @@ def _hashed(password: str) -> str:
 
 def _valid(email: str) -> str:
     """The address in the form that accounts are kept in. Raises `InvalidRequest` for what is none."""
+    too_long = InvalidRequest(f"The e-mail address is too long (max {MAX_EMAIL} characters).")
+    if len(email) > 4 * MAX_EMAIL:  # not even looked at
+        raise too_long
     try:
         address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
         raise InvalidRequest(f"This is no e-mail address: {error}") from error
     if len(address) > MAX_EMAIL:
-        raise InvalidRequest(f"The e-mail address is too long (max {MAX_EMAIL} characters).")
+        raise too_long
     return address
 
 
-def _as_registered(email: str) -> str:
+def as_registered(email: str) -> str:
     """The address in the form that registration keeps it in."""
     try:
         return _valid(email)

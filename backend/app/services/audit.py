@@ -12,7 +12,8 @@ from itertools import islice
 from app.core.logging import get_logger
 from app.db import retention
 from app.db.base import Sessions
-from app.storage.base import PREFIXES, ObjectStore, StoredObject, task_of_key
+from app.services.retention import IMPORT_SECONDS
+from app.storage.base import IMPORTS, PREFIXES, ObjectStore, StoredObject, task_of_key
 
 BATCH = 500
 OLD = 86_400.0  # seconds
@@ -63,4 +64,6 @@ class Audit:
             # The store's own time against the database's: a day's distance forgives the difference.
             then = retention.now(session) - timedelta(seconds=self.age)
             known = retention.known_keys(session, [entry.key for entry in page], tasks)
-        return [entry for entry in page if entry.key not in known and entry.modified_at < then]
+        # What clients put there has no rows: it is left to its own cleaning for as long.
+        ages = ((entry, timedelta(seconds=IMPORT_SECONDS * entry.key.startswith(IMPORTS))) for entry in page)
+        return [entry for entry, more in ages if entry.key not in known and entry.modified_at < then - more]

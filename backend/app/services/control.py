@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from app.core.errors import AppError, Conflict, NotFound
 from app.core.logging import get_logger
 from app.core.states import TaskStatus
-from app.db import retention, tasks
+from app.db import idempotency, retention, tasks
 from app.db.base import Sessions
-from app.db.models import Task
+from app.db.models import Task, User
 from app.services.bell import Bell
+from app.services.limits import Limits
 from app.services.retention import attempt_keys
 from app.storage.base import ObjectStore
 
@@ -29,36 +30,50 @@ class Control:
     sessions: Sessions
     store: ObjectStore
     bell: Bell
+    limits: Limits
 
     def cancel(self, task_id: UUID, user_id: UUID) -> None:
         """End the task; `Conflict` once it has ended otherwise."""
         with self.sessions.begin() as session:
-            task = _owned(session, task_id, user_id)
+            _owned(session, task_id, user_id)
             if tasks.cancel(session, task_id):
                 return
-            session.refresh(task)
+            task = _owned(session, task_id, user_id)
             if task.status != TaskStatus.CANCELLED:
                 raise Conflict(f"The task is over: its status is {task.status}.", code="task_over")
 
-    def retry(self, task_id: UUID, user_id: UUID) -> None:
-        """Begin a failed or cancelled task anew; `Conflict` for any other, and when its original is gone."""
+    def retry(self, task_id: UUID, user: User) -> None:
+        """Begin a failed or cancelled task anew; `Conflict` for any other, and when its original is gone.
+
+        Counts towards what the account may have at work, and not towards its month. Raises `TooManyRequests`.
+        """
         with self.sessions.begin() as session:
-            task = _owned(session, task_id, user_id)
-            if not tasks.requeue(session, task_id):
-                session.refresh(task)
+            task = _owned(session, task_id, user.id)
+            if task.status not in tasks.REVIVABLE:
                 raise _not_revivable(task)
+            pixels = task.upload.width * task.upload.height
+        if refusal := self.limits.pixels(user, pixels):
+            raise refusal
+        with self.sessions.begin() as session:
+            if task.batch_id is None:
+                self.limits.admit_task(session, user)
+            task = _owned(session, task_id, user.id)
+            if not tasks.requeue(session, task_id):
+                raise _not_revivable(_owned(session, task_id, user.id))
         self.bell.ring(task_id, task.queue)
 
     def delete(self, task_id: UUID, user_id: UUID) -> None:
         """Take the task and its objects away, and the original too when no other task uses it."""
         with self.sessions.begin() as session:
-            task = _owned(session, task_id, user_id)
-            original = retention.hold_original(session, task.upload_id)
-            session.refresh(task, with_for_update=True)
+            upload_id = _owned(session, task_id, user_id).upload_id
+            original = retention.hold_original(session, upload_id)
+            task = _owned(session, task_id, user_id, lock=True)  # whoever cleans up may have been here meanwhile
             tasks.cancel(session, task_id)
             doomed = list(attempt_keys(task))
             tasks.delete(session, task_id)
-            if retention.expire_unused(session, task.upload_id):
+            # A request that is repeated after this is a new one.
+            idempotency.forget(session, user_id, task_id)
+            if original is not None and retention.expire_unused(session, upload_id):
                 doomed.append(original)
         self._delete_objects(doomed)
 
@@ -74,8 +89,8 @@ class Control:
             log.warning("objects_left_behind", error=type(error).__name__)
 
 
-def _owned(session: Session, task_id: UUID, user_id: UUID) -> Task:
-    task = tasks.get_owned(session, task_id, user_id)
+def _owned(session: Session, task_id: UUID, user_id: UUID, *, lock: bool = False) -> Task:
+    task = tasks.get_owned(session, task_id, user_id, lock=lock)
     if task is None:
         raise NotFound("There is no such task.", code="task_not_found")
     return task

@@ -25,16 +25,19 @@ log = get_logger(__name__)
 class Family:
     """A counter, or (with buckets) a histogram, whose `_bucket` and `_sum` are counters.
 
-    `labels` has the values known beforehand: those are shown from the start, as 0. An increase from nothing to 1 is
-    seen by nobody.
+    `labels` has the values known beforehand, each with each (or `series`, where not all of them go together): those
+    are shown from the start, as 0. An increase from nothing to 1 is seen by nobody.
     """
 
     name: str
     help: str
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     buckets: Sequence[float] = ()
+    series: Sequence[Mapping[str, str]] = ()
 
     def known(self) -> list[Labels]:
+        if self.series:
+            return [_sorted(labels) for labels in self.series]
         names = sorted(self.labels)
         return [tuple(zip(names, values, strict=True)) for values in product(*(self.labels[name] for name in names))]
 
@@ -47,11 +50,24 @@ RINGS = "quickbg_rings_total"
 INFERENCES = "quickbg_inferences_total"
 TASKS_ENDED = "quickbg_tasks_ended_total"
 STAGE_SECONDS = "quickbg_stage_seconds"
+LIMITED = "quickbg_limited_total"
+RATE_LIMIT_FALLBACKS = "quickbg_rate_limit_fallbacks_total"
+
+OVERDUE = ("queue_timeout", "max_attempts")
+# What a task may fail with. Another code is shown from its first time on.
+FAILURES = (
+    *("worker_lost", "oom", "timeout", "internal_error", "storage_unavailable", "database_unavailable"),
+    *("original_missing", "image_corrupt", "image_truncated", "unknown_foreground", *OVERDUE),
+)
 
 FAMILIES = (
     Family(CLAIMS, "Attempts that began."),
     Family(CLAIMS_REFUSED, "Messages whose task was not there to be claimed: duplicates, most of them."),
-    Family(REAPS, "Tasks that the sweeper took from a lost worker or ended as overdue.", {"code": ("worker_lost",)}),
+    Family(
+        REAPS,
+        "Tasks that were taken back from what had become of their worker, or ended as overdue.",
+        {"code": ("worker_lost", "oom", "timeout", *OVERDUE)},
+    ),
     Family(FENCED, "Attempts that found their task taken away from them."),
     Family(
         RINGS,
@@ -61,8 +77,9 @@ FAMILIES = (
     Family(INFERENCES, "Pictures that were given to the network."),
     Family(
         TASKS_ENDED,
-        "Tasks that workers and sweepers ended; 'code' says why one failed.",
+        "Tasks that were not ended by their owner; 'code' says why one failed.",
         {"status": ("completed", "failed"), "code": ()},
+        series=({"status": "completed", "code": ""}, *({"status": "failed", "code": code} for code in FAILURES)),
     ),
     Family(
         STAGE_SECONDS,
@@ -70,6 +87,12 @@ FAMILIES = (
         {"stage": tuple(str(stage) for stage in Stage)},
         (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
     ),
+    Family(
+        LIMITED,
+        "Requests refused because their account or their address has had its share.",
+        {"limit": ("requests", "reads", "megapixels", "logins", "active_tasks", "images")},
+    ),
+    Family(RATE_LIMIT_FALLBACKS, "Requests counted by one process alone, because Redis did not answer."),
 )
 _BUCKETS = {family.name: family.buckets for family in FAMILIES}
 

@@ -57,6 +57,8 @@ class Health:
     schema: Schema
     check_broker: Callable[[], object] | None = None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "health"))
+    # Its own: many who ask a database that does not answer must not keep the matrix from asking the others.
+    _ready_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ready"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _last: tuple[float, Matrix] | None = None  # good until then
 
@@ -70,14 +72,15 @@ class Health:
 
     def ready(self) -> bool:
         """Whether this API process can answer requests: the database is there and of this code's shape."""
-        future = self._pool.submit(self._migrated)
+        future = self._ready_pool.submit(self._migrated)
         try:
             return future.result(timeout=DEADLINE)
         except Exception:
             return False
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._ready_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self) -> Matrix:
         probes: dict[str, Callable[[], Details]] = {

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import Conflict, InvalidRequest, ServiceUnavailable
 from app.db import idempotency
 from app.db.idempotency import Once
+from app.db.models import IdempotencyKey
 
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
@@ -31,9 +32,17 @@ def begin(session: Session, asked: Once) -> Mapping[str, Any] | None:
 
     Raises `InvalidRequest` when the earlier one sent something else, `Conflict` while it is still at work.
     """
-    earlier = idempotency.hold(session, asked)
-    if earlier is None:
-        return None
+    found = idempotency.hold(session, asked)
+    return None if found is None else _answered(found, asked)
+
+
+def earlier(session: Session, asked: Once) -> Mapping[str, Any] | None:
+    """What an earlier request was answered, if it was; the key is not taken. Raises `InvalidRequest` likewise."""
+    found = idempotency.find(session, asked)
+    return None if found is None or found.answer is None else _answered(found, asked)
+
+
+def _answered(earlier: IdempotencyKey, asked: Once) -> Mapping[str, Any]:
     if earlier.fingerprint != asked.fingerprint:
         raise InvalidRequest(
             "Idempotency-Key: this key was used for another request; choose a new one.", code="idempotency_key_reused"

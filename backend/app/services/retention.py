@@ -5,25 +5,29 @@ Rows first, objects after. A row that has let go of its objects names them until
 a run leaves, by a crash or a store that is away, the next one finds. Any number of runs may go on at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from app.core.config import Settings
+from app.core.config import DAY, Settings
 from app.core.errors import AppError
 from app.core.logging import get_logger
-from app.db import idempotency, retention
+from app.db import api_keys, idempotency, login_failures, logins, retention
 from app.db.base import Sessions
 from app.db.models import Task, Upload
-from app.storage.base import ObjectStore, result_key
+from app.services.throttle import KEPT
+from app.storage.base import IMPORTS, ObjectStore, StoredObject, result_key
 
 BATCH = 200
 PATIENCE = 3  # objects in a row that cannot be deleted: the store is away
 FIRST = UUID(int=0)
+ENDED_KEYS = 30 * DAY  # their owners still see when they ended
+IMPORT_SECONDS = 86_400.0  # that an object which a client has put is kept for
 
 log = get_logger(__name__)
 
@@ -65,7 +69,8 @@ class Retention:
                 retention.sum_tasks(session, self._let_go()),
                 retention.sum_uploads(session, retention.let_go_upload()),
             )
-        total = sum(rest, over + abandoned)
+        imports = [retention.Sum(1, 1, entry.size_bytes) for entry in self._old_imports()]
+        total = sum((*rest, *imports), over + abandoned)
         return Cleaned(over.rows, abandoned.rows, total.objects, total.size_bytes)
 
     def clean(self) -> Cleaned:
@@ -76,7 +81,12 @@ class Retention:
         self._purge(self._leftovers, retention.tasks_tidied)
         gone = self._purge(self._results, retention.tasks_purged)
         gone += self._purge(self._originals, retention.uploads_purged)
+        gone += self._purge_imports()
         self._all(idempotency.forget_old)
+        # Access tokens of a login that has come to its end may outlive it by their own time.
+        self._all(partial(logins.forget_ended, grace=DAY + self.settings.access_token_ttl_seconds))
+        self._all(partial(api_keys.forget_ended, grace=ENDED_KEYS))
+        self._all(partial(login_failures.forget_old, grace=KEPT))
         with self.sessions.begin() as session:
             left = retention.sum_tasks(session, self._let_go())
             left += retention.sum_tasks(session, retention.untidy(self._grace))
@@ -134,6 +144,26 @@ class Retention:
                 total += retention.Sum(1, doomed.objects, doomed.size_bytes)
             with self.sessions.begin() as session:
                 confirm(session, done)
+        return total
+
+    def _old_imports(self) -> Iterator[StoredObject]:
+        """No row knows of them: they are found by looking, and a store that may not be listed keeps them."""
+        with self.sessions.begin() as session:
+            then = retention.now(session) - timedelta(seconds=IMPORT_SECONDS)
+        try:
+            yield from (entry for entry in self.store.list(IMPORTS) if entry.modified_at < then)
+        except AppError as error:
+            log.warning("imports_not_listed", error=str(error))
+
+    def _purge_imports(self) -> retention.Sum:
+        total = retention.Sum(0, 0, 0)
+        for entry in self._old_imports():
+            try:
+                self.store.delete(entry.key)
+            except AppError as error:  # the next run finds it
+                log.warning("object_not_deleted", key=entry.key, error=str(error))
+                break
+            total += retention.Sum(1, 1, entry.size_bytes)
         return total
 
     def _results(self, after: UUID) -> Sequence[_Doomed]:
