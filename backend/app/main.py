@@ -1,4 +1,4 @@
-"""The API's composition root. `uvicorn app.main:app` serves it; importing this module does nothing."""
+"""The API's composition root. `python -m app.api.server` serves it; importing this module does nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,29 +10,37 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from starlette.types import Lifespan
 
-from app.api import errors
+from app.api import docs, errors, middleware
 from app.api.deps import Services
 from app.api.drain import Drain
 from app.api.metrics import Metrics
-from app.api.middleware import Edge
-from app.api.v1.health import DOCS, health_router, root_router
+from app.api.v1.health import health_router, root_router
 from app.api.v1.router import router
 from app.api.waiting import describe_streams, end_waits_on_stop
-from app.core.config import MIB, Settings, load_settings
+from app.core.config import Settings, load_settings
 from app.core.logging import configure_logging
 from app.db.base import Sessions, make_engine, make_sessions
 from app.db.migrations import Schema
+from app.outbound.client import Outbound
 from app.services.accounts import Accounts
 from app.services.administration import Administration
+from app.services.api_keys import ApiKeys
 from app.services.backlog import Backlog
+from app.services.bell import Bell
 from app.services.changes import Changes
 from app.services.control import Control
 from app.services.counting import Bookkeeping, Counts
 from app.services.fleet import Fleet
 from app.services.health import Health
+from app.services.imports import Imports
+from app.services.limiter import Limiter
+from app.services.limits import Limits
+from app.services.logins import Logins
 from app.services.retention import Retention
 from app.services.status import Statuses
 from app.services.submission import Submissions
+from app.services.throttle import Throttle
+from app.services.usage import Usages
 from app.storage.base import ObjectStore
 from app.storage.s3 import S3Store
 from app.tasks.publishing import BackgroundBell, Publisher
@@ -56,10 +64,11 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     bell = BackgroundBell(publisher, sessions, counts, by="api")
     pinged = _impatient_redis(settings)
     health = _health(settings, make_sessions(health_db), store, publisher, pinged)
-    backlog = Backlog(sessions, settings.timing, settings.max_backlog_seconds)
     metrics = _metrics(settings, make_sessions(health_db))
     drain = Drain(settings.drain_seconds)
     changes = Changes(settings.sqlalchemy_url)
+    limiter = Limiter(settings.redis_url.get_secret_value(), counts)
+    limits = Limits(settings, limiter, counts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +85,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         health.close()
         publisher.close()
         pinged.close()
+        limiter.close()
         health_db.dispose()
         db.dispose()
 
@@ -83,15 +93,19 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     app.state.services = Services(
         settings=settings,
         accounts=Accounts(settings, sessions),
-        submissions=Submissions(settings, sessions, store, bell, backlog),
+        logins=Logins(settings, sessions, Throttle(sessions)),
+        api_keys=ApiKeys(sessions),
+        imports=_imports(settings, sessions, store, bell, limits),
         statuses=Statuses(sessions, store),
-        control=Control(sessions, store, bell),
+        control=Control(sessions, store, bell, limits),
         administration=Administration(sessions, bell),
         retention=Retention(settings, sessions, store),
         health=health,
         metrics=metrics,
         drain=drain,
         changes=changes,
+        limits=limits,
+        usages=Usages(sessions, limits),
     )
     return app
 
@@ -101,20 +115,29 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
         title="QuickBG",
         version=VERSION,
         summary="Background removal that you host yourself",
-        docs_url=DOCS,
+        # The page is our own (`docs`), and paths are exact: a redirect would be made out of the Host header.
+        docs_url=None,
         redoc_url=None,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=docs.OPENAPI if settings.docs_enabled else None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     errors.install(app)
     describe_streams(app)
-    # Twice the largest image, so that one that is too large can be told its size. Here and not on the app, whose own
-    # limit answers outside of `Edge`.
-    app.include_router(router, max_body_size=2 * settings.max_image_bytes + MIB)
+    # Here and not on the app, whose own limit answers outside of our layers.
+    app.include_router(router, max_body_size=middleware.largest_body(settings))
     app.include_router(health_router)
     app.include_router(root_router)
-    app.add_middleware(Edge, is_draining=drain.is_active, observe=metrics.observe)
+    if settings.docs_enabled:
+        docs.install(app)
+    middleware.install(app, settings, drain.is_active, metrics.observe)
     return app
+
+
+def _imports(settings: Settings, sessions: Sessions, store: ObjectStore, bell: Bell, limits: Limits) -> Imports:
+    backlog = Backlog(sessions, settings.timing, settings.max_backlog_seconds)
+    submissions = Submissions(settings, sessions, store, bell, backlog, limits)
+    return Imports(settings, store, Outbound(settings), submissions)
 
 
 def _health(

@@ -12,6 +12,7 @@ import httpx2
 import uvicorn
 from sqlalchemy import func
 
+from app.api.server import OPTIONS
 from app.core.config import Settings
 from app.core.states import TaskStatus
 from app.db.base import Sessions
@@ -31,6 +32,7 @@ class Live:
     changes: Changes
     client: httpx2.Client
     pool: ThreadPoolExecutor
+    port: int
 
     def get(self, task_id: UUID, **params: Any) -> Future[httpx2.Response]:
         """Ask, and return once the server lets the request wait."""
@@ -45,10 +47,11 @@ class Live:
 
 
 @contextmanager
-def serve(settings: Settings, headers: dict[str, str]) -> Iterator[Live]:
+def serve(settings: Settings, headers: dict[str, str], **options: Any) -> Iterator[Live]:
+    """`options` are uvicorn's, where they are to be others than ours."""
     app = create_app(settings)
     port = choose(())
-    running = uvicorn.Server(uvicorn.Config(app, port=port, access_log=False, log_config=None))
+    running = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, **OPTIONS | options))
     thread = Thread(target=running.run)
     thread.start()
     changes: Changes = app.state.services.changes
@@ -57,7 +60,7 @@ def serve(settings: Settings, headers: dict[str, str]) -> Iterator[Live]:
         client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30)
         with client, ThreadPoolExecutor(4) as pool:
             try:
-                yield Live(changes, client, pool)
+                yield Live(changes, client, pool, port)
             finally:
                 changes.end_waits()
     finally:

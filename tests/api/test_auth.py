@@ -1,35 +1,16 @@
-"""`/api/v1/auth`: accounts, logins, and tokens that do not hold."""
+"""`/api/v1/auth`: accounts and passwords."""
 
 import json
-import time
-from typing import Any
-from uuid import uuid4
 
-import jwt
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from app.core.config import Settings
-from app.core.security import ALGORITHM, AUDIENCE, ISSUER, create_access_token
 from app.db.base import Sessions
 from app.db.models import User
 from app.main import create_app
+from tests.api.accounts import PASSWORD, log_in, me, register
 from tests.conftest import make_settings
-
-PASSWORD = "correct horse battery staple"
-
-
-def register(client: TestClient, email: str = "ada@example.com", password: str = PASSWORD) -> Any:
-    return client.post("/api/v1/auth/register", json={"email": email, "password": password})
-
-
-def log_in(client: TestClient, email: str = "ada@example.com", password: str = PASSWORD) -> Any:
-    return client.post("/api/v1/auth/token", data={"username": email, "password": password})
-
-
-def me(client: TestClient, token: str) -> Any:
-    return client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
 
 
 def test_register_log_in_and_be_known(client: TestClient) -> None:
@@ -108,65 +89,6 @@ def test_a_raised_token_version_ends_older_tokens(client: TestClient, sessions: 
     assert me(client, log_in(client).json()["access_token"]).status_code == 200
 
 
-def claims(user: User, **changes: Any) -> dict[str, Any]:
-    now = int(time.time())
-    good: dict[str, Any] = {
-        "sub": str(user.id),
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "iat": now,
-        "exp": now + 60,
-        "jti": str(uuid4()),
-        "typ": "access",
-        "ver": 0,
-    }
-    return {name: value for name, value in (good | changes).items() if value is not None}
-
-
-def sign(settings: Settings, payload: dict[str, Any], algorithm: str = ALGORITHM) -> str:
-    return jwt.encode(payload, settings.secret_key.get_secret_value(), algorithm=algorithm)
-
-
-def test_the_hand_made_token_of_these_tests_is_good(client: TestClient, settings: Settings, user: User) -> None:
-    assert me(client, sign(settings, claims(user))).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"exp": 1},
-        {"exp": None},
-        {"iat": None},
-        {"jti": None},
-        {"aud": None},
-        {"aud": "others"},
-        {"iss": "others"},
-        {"sub": None},
-        {"sub": "7"},
-        {"sub": "00000000-0000-4000-8000-000000000000"},
-        {"typ": "refresh"},
-        {"typ": None},
-        {"ver": "x"},
-        {"iat": 9_999_999_999},
-    ],
-    ids=str,
-)
-def test_claims_that_do_not_hold(client: TestClient, settings: Settings, user: User, changes: dict[str, Any]) -> None:
-    answer = me(client, sign(settings, claims(user, **changes)))
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
-
-
-def test_signatures_that_do_not_hold(client: TestClient, settings: Settings, user: User) -> None:
-    good = sign(settings, claims(user))
-    head, body, signature = good.split(".")
-    unsigned = jwt.encode(claims(user), None, algorithm="none")
-    foreign = create_access_token(user.id, secret="x" * 32, ttl_seconds=60)
-    flipped = f"{head}.{body}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-    for token in (unsigned, foreign, flipped, sign(settings, claims(user), "HS512"), good + "x", "", "a.b.c", "ü"):
-        assert client.get("/api/v1/auth/me", headers={b"Authorization": f"Bearer {token}".encode()}).status_code == 401
-
-
 @pytest.mark.parametrize("broken", ["a\x00b", "\ud800"])
 def test_what_is_no_text_is_refused_and_not_a_crash(client: TestClient, broken: str) -> None:
     body = json.dumps({"email": "ada@example.com", "password": f"correct horse {broken}"})
@@ -186,4 +108,13 @@ def test_an_address_is_found_however_its_host_is_written(client: TestClient) -> 
 
 def test_json_that_is_none_is_said_so(client: TestClient) -> None:
     answer = client.post("/api/v1/auth/register", content="{nonsense", headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["detail"]) == (422, "body: this is not valid JSON.")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "body: this is not valid JSON.")
+
+
+def test_too_many_wrong_passwords_have_to_wait(client: TestClient) -> None:
+    register(client)
+    answers = [log_in(client, password="wrong") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    refused = log_in(client)  # the right one, too
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_attempts")
+    assert 1 <= int(refused.headers["retry-after"]) <= 30

@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app.core.config import Settings
 from app.core.options import ResultFormat
 from app.core.states import TaskStatus, UploadStatus
-from app.db import tasks
+from app.db import retention, tasks
 from app.db.base import Sessions
 from app.db.models import Task, Upload, User
 from app.db.tasks import Result
@@ -23,7 +25,7 @@ from app.storage.memory import MemoryStore
 from tests.api.conftest import bearer
 from tests.conftest import make_settings, make_user
 from tests.factories import ago, change, claim, make_task, row
-from tests.pictures import encoded
+from tests.pictures import encoded, subject
 
 URL = "/api/v1/tasks"
 DAY = 86_400
@@ -291,3 +293,49 @@ def test_a_look_at_the_queue_that_hangs_holds_nobody_up(
     backlog = Backlog(sessions, settings.timing, 3600)
     with backlog._lock:  # somebody looks, and does not come back
         assert backlog.look() is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "method", "path"),
+    [
+        (tasks, "cancel", "POST", "/cancel"),
+        (tasks, "requeue", "POST", "/retry"),
+        (retention, "hold_original", "DELETE", ""),
+    ],
+)
+def test_a_task_that_is_cleaned_away_meanwhile_is_not_found(
+    owner: TestClient,
+    sessions: Sessions,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    name: str,
+    method: str,
+    path: str,
+) -> None:
+    task_id = failed(sessions, user)
+    act = getattr(module, name)
+
+    def act_too_late(*arguments: Any) -> Any:
+        with sessions.begin() as session:
+            session.execute(delete(Task).where(Task.id == task_id))
+        return act(*arguments)
+
+    monkeypatch.setattr(module, name, act_too_late)
+    answer = owner.request(method, f"{URL}/{task_id}{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+
+
+def test_a_request_that_is_repeated_after_its_task_was_deleted_is_a_new_one(owner: TestClient) -> None:
+    def send() -> UUID:
+        files = {"file": ("photo.jpg", encoded(subject(200, 200)))}
+        answer = owner.post("/api/v1/uploads", files=files, headers={"Idempotency-Key": "mine"})
+        assert answer.status_code == 202
+        return UUID(answer.json()["task_id"])
+
+    first = send()
+    assert send() == first
+    assert owner.delete(f"{URL}/{first}").status_code == 204
+    second = send()
+    assert second != first
+    assert owner.get(f"{URL}/{second}").json()["status"] == "queued"

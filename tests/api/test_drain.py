@@ -20,7 +20,7 @@ from tests.embedded_services import wait_for
 @contextmanager
 def server(environment: dict[str, str], drain: float) -> Iterator[tuple[subprocess.Popen[bytes], httpx2.Client]]:
     port = choose(())
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port), "--no-access-log"]
+    command = [sys.executable, "-m", "app.api.server", "--port", str(port)]
     process = subprocess.Popen(
         [*dies_with_parent(), *command],
         env=os.environ | environment | {"DRAIN_SECONDS": str(drain)},

@@ -267,10 +267,10 @@ def test_two_servers_on_one_port_answer_for_both(
     environment: dict[str, str], sessions: Sessions, tmp_path: Path
 ) -> None:
     port = choose(())
-    command = [*dies_with_parent(), sys.executable, "-m", "uvicorn", "app.main:app", "--workers", "2"]
+    command = [*dies_with_parent(), sys.executable, "-m", "app.api.server", "--workers", "2"]
     shared = environment | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "shared")}
     server = subprocess.Popen(
-        [*command, "--port", str(port), "--no-access-log", "--log-level", "error"],
+        [*command, "--port", str(port)],
         env=os.environ | shared,
         cwd=PROJECT_ROOT / "backend",
         stdout=subprocess.DEVNULL,

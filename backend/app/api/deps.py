@@ -3,22 +3,28 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer, SecurityScopes
 
 from app.api.drain import Drain
+from app.api.limits import count_request
 from app.api.metrics import Metrics
 from app.core.config import Settings
 from app.core.errors import Forbidden, NotAuthenticated
 from app.db.models import User
 from app.services.accounts import Accounts
 from app.services.administration import Administration
+from app.services.api_keys import ApiKeys
 from app.services.changes import Changes
 from app.services.control import Control
 from app.services.health import Health
+from app.services.identity import Principal, Scope, scopes_of
+from app.services.imports import Imports
+from app.services.limits import Limits
+from app.services.logins import Logins
 from app.services.retention import Retention
 from app.services.status import Statuses
-from app.services.submission import Submissions
+from app.services.usage import Usages
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class Services:
 
     settings: Settings
     accounts: Accounts
-    submissions: Submissions
+    logins: Logins
+    api_keys: ApiKeys
+    imports: Imports
     statuses: Statuses
     control: Control
     administration: Administration
@@ -36,9 +44,23 @@ class Services:
     metrics: Metrics
     drain: Drain
     changes: Changes
+    limits: Limits
+    usages: Usages
 
 
-bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", auto_error=False)
+DESCRIBED = {
+    Scope.READ: "see tasks, results and the account",
+    Scope.WRITE: "upload, cancel, retry, delete",
+    Scope.ADMIN: "what administrators do",
+    Scope.METRICS: "read /metrics",
+}
+bearer = OAuth2PasswordBearer(
+    tokenUrl="/api/v1/auth/token",
+    refreshUrl="/api/v1/auth/refresh",
+    scopes={str(scope): text for scope, text in DESCRIBED.items()},
+    auto_error=False,
+)
+api_key = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 def services(request: Request) -> Services:
@@ -46,24 +68,60 @@ def services(request: Request) -> Services:
     return found
 
 
-ServicesDep = Annotated[Services, Depends(services)]
+async def _services(request: Request) -> Services:
+    return services(request)  # in the event loop: not worth a thread
 
 
-def caller(services: ServicesDep, token: Annotated[str | None, Depends(bearer)]) -> User:
-    """The account that the request speaks for."""
-    if token is None:
-        raise NotAuthenticated("Authentication is needed: send an access token as 'Authorization: Bearer …'.")
-    return services.accounts.authenticate(token)
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
-Caller = Annotated[User, Depends(caller)]
+def authenticate(services: Services, token: str | None, key: str | None) -> Principal:
+    """Who has these credentials; with both, the token counts. Blocks."""
+    if token is not None:
+        return services.logins.authenticate(token)
+    if key is not None:
+        return services.api_keys.authenticate(key)
+    raise NotAuthenticated(
+        "Authentication is needed: send an access token as 'Authorization: Bearer …', or an API key as 'X-API-Key: …'."
+    )
 
 
-def administrator(user: Caller) -> User:
-    """The caller, who has to be an administrator."""
-    if user.role != "admin":
+def principal(
+    request: Request,
+    services: ServicesDep,
+    token: Annotated[str | None, Depends(bearer)],
+    key: Annotated[str | None, Depends(api_key)],
+) -> Principal:
+    """Who is calling, and with what."""
+    found = authenticate(services, token, key)
+    count_request(request, found.user, services.limits)
+    return found
+
+
+async def _account(who: Annotated[Principal, Depends(principal)], needed: SecurityScopes) -> User:
+    """The caller, who has to be an administrator where only these may be, with credentials for what he asks for."""
+    wanted = {Scope(scope) for scope in needed.scopes}
+    if not wanted <= scopes_of(who.user):
         raise Forbidden("Only an administrator may do this.")
-    return user
+    if missing := wanted - who.scopes:
+        words = ", ".join(sorted(missing))
+        raise Forbidden(f"This API key may not do this: it lacks the scope {words}.", code="insufficient_scope")
+    return who.user
 
 
-Administrator = Annotated[User, Depends(administrator)]
+async def _logged_in(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    if not who.is_person:
+        raise Forbidden("This needs an access token: an API key may not do it.", code="insufficient_scope")
+    return who
+
+
+async def _person(who: Annotated[Principal, Depends(_logged_in)]) -> User:
+    return who.user
+
+
+# Who may call an endpoint; each is the account.
+Caller = Annotated[User, Security(_account, scopes=[Scope.READ])]
+Writer = Annotated[User, Security(_account, scopes=[Scope.WRITE])]
+Administrator = Annotated[User, Security(_account, scopes=[Scope.ADMIN])]
+Person = Annotated[User, Depends(_person)]  # with a token: API keys do not manage keys, passwords or logins
+LoggedIn = Annotated[Principal, Depends(_logged_in)]  # likewise, with its login

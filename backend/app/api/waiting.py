@@ -210,7 +210,7 @@ async def events(watch: Watch, seen: Seen, last: str | None) -> AsyncIterator[Se
 
 
 def describe_streams(app: FastAPI) -> None:
-    """FastAPI describes events by a word of OpenAPI 3.2, which a document of 3.1 may not use."""
+    """FastAPI describes events by a word of OpenAPI 3.2; in a document of 3.1 the schema is that of one event."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -218,8 +218,8 @@ def describe_streams(app: FastAPI) -> None:
         for item in schema["paths"].values():
             for operation in item.values():
                 content = operation["responses"].get("200", {}).get("content", {}).get("text/event-stream", {})
-                if content.pop("itemSchema", None):
-                    content["schema"] = {"type": "string"}
+                if (event := content.pop("itemSchema", None)) is not None:
+                    content["schema"] = event
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the schema

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.db.models import Task
 
@@ -56,7 +56,7 @@ class Requeued(BaseModel):
 class Cleanup(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    dry_run: bool = Field(False, description="Only say what would be deleted.")
+    dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
 
 
 class CleanupOut(BaseModel):

@@ -55,4 +55,4 @@ class Info(BaseModel):
 class Root(BaseModel):
     service: str = "quickbg-backend"
     status: Literal["running"] = "running"
-    docs: str
+    docs: str | None = Field(description="The page that shows the API, unless it is switched off.")

@@ -1,11 +1,12 @@
 """Uploads and tasks on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.schemas.values import Numeric
 from app.core.options import RemovalOptions
 from app.core.states import Stage, TaskStatus
 from app.db.models import TaskEvent
@@ -17,6 +18,34 @@ class Accepted(BaseModel):
     task_id: UUID
     status: TaskStatus = TaskStatus.QUEUED
     message: str = "Image queued for processing"
+
+
+class PresignIn(BaseModel):
+    """What is going to be put into the store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size_bytes: Annotated[
+        int,
+        Field(ge=1, le=1 << 40, examples=[482_113], description="Exactly; the signature holds for no other size."),
+        Numeric,
+    ]
+    content_type: str = Field(
+        "application/octet-stream",
+        pattern=r"^(image/[A-Za-z0-9.+-]{1,64}|application/octet-stream)$",
+        examples=["image/jpeg"],
+        description="Signed too. What the picture is, its bytes will tell.",
+    )
+
+
+class PresignOut(BaseModel):
+    """Where to put it, and how."""
+
+    s3_key: str = Field(description="Name it in `POST /uploads` once the picture is there.")
+    url: str
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str] = Field(description="To be sent exactly so.")
+    expires_at: datetime
 
 
 class TaskOut(BaseModel):
@@ -89,6 +118,30 @@ def upload_form() -> dict[str, Any]:
     choices: dict[str, Any] = {f"#/$defs/{name}": values for name, values in described["$defs"].items()}
     # Each enumeration in its place: the description of a form has nowhere to keep them apart.
     options = {name: choices.get(field.pop("$ref", ""), {}) | field for name, field in described["properties"].items()}
+    for option in options.values():
+        if "enum" in option:
+            option["enum"] = [*option["enum"], ""]  # sent empty, as browsers do: the default
     file = {"type": "string", "format": "binary", "description": "JPEG, PNG, WEBP or BMP, told by its bytes"}
-    schema = {"type": "object", "required": ["file"], "properties": {"file": file} | options}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    named = {
+        "image_url": {"type": "string", "maxLength": 2048, "description": "A public http or https URL of the picture."},
+        "s3_key": {"type": "string", "maxLength": 1024, "description": "The key of an object of yours in the bucket."},
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": _one_of({"file": file} | named, options)},
+                "application/x-www-form-urlencoded": {"schema": _one_of(named, options)},
+            },
+        }
+    }
+
+
+def _one_of(ways: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    # The other texts may be there, but empty, as browsers send them.
+    texts = [name for name in ways if name != "file"]
+    exactly_one = [
+        {"required": [name], "properties": {t: {"minLength": 1} if t == name else {"maxLength": 0} for t in texts}}
+        for name in ways
+    ]
+    return {"type": "object", "properties": ways | options, "oneOf": exactly_one}

@@ -1,18 +1,24 @@
-"""What the service says about itself; open to everybody, and nothing secret in it."""
+"""What the service says about itself; nothing secret in it, and but for the metrics open to everybody."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from app.api.deps import ServicesDep
-from app.api.deps import services as services_of
+from app.api.deps import ServicesDep, api_key, authenticate, bearer
+from app.api.docs import DOCS
 from app.api.errors import responses
 from app.api.schemas.service import Alive, EngineInfo, HealthOut, Info, Limits, ModelInfo, Ready, Root
-from app.core.errors import ServiceUnavailable
+from app.core.errors import Forbidden, ServiceUnavailable
 from app.services.about import offer
+from app.services.identity import Scope, scopes_of
 from app.version import VERSION
 
-DOCS = "/api/v1/docs"
+Bearer = Annotated[str | None, Depends(bearer)]
+ApiKey = Annotated[str | None, Depends(api_key)]
+WATCHING = CapacityLimiter(2)  # threads of its own
 
 health_router = APIRouter(tags=["service"])
 root_router = APIRouter(tags=["service"])
@@ -43,11 +49,20 @@ def readyz(services: ServicesDep) -> Ready:
     return Ready()
 
 
-@root_router.get("/metrics", summary="Counts and gauges for Prometheus", response_class=PlainTextResponse)
-async def metrics(request: Request) -> Response:
-    # Not as a dependency, which would wait for a thread: whoever watches has to hear of a process that has none left.
-    text = await services_of(request).metrics.text()
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+@root_router.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    response_class=PlainTextResponse,
+    responses=responses(401, 403),
+)
+async def metrics(services: ServicesDep, token: Bearer, key: ApiKey) -> Response:
+    # Not by a dependency, which would wait for a thread: whoever watches has to hear of a process that has none left.
+    if not services.settings.metrics_open:
+        who = await to_thread.run_sync(authenticate, services, token, key, limiter=WATCHING)
+        if Scope.METRICS not in who.scopes & scopes_of(who.user):
+            message = "Only an administrator, or an API key of one with the scope metrics, may read this."
+            raise Forbidden(message, code="insufficient_scope")
+    return Response(await services.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @root_router.get("/info", summary="Version, models and their licences, operations, limits")
@@ -73,7 +88,8 @@ def info(services: ServicesDep) -> Info:
 
 
 @root_router.get("/", summary="Where things are", response_model=Root)
-def root(request: Request) -> Response:
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(DOCS)
-    return JSONResponse(Root(docs=DOCS).model_dump())
+def root(request: Request, services: ServicesDep) -> Response:
+    page = DOCS if services.settings.docs_enabled else None
+    if page and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(page)
+    return JSONResponse(Root(docs=page).model_dump())

@@ -1,17 +1,18 @@
 """`/tasks`: what became of the caller's images."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.api.deps import Caller, ServicesDep
+from app.api.deps import Caller, ServicesDep, Writer
 from app.api.errors import responses
 from app.api.schemas.tasks import EventOut, History, TaskOut, TaskPage
+from app.api.schemas.values import Moment
 from app.api.waiting import (
     MAX_WAIT,
     STREAM,
@@ -47,7 +48,7 @@ def list_tasks(
     user: Caller,
     status: TaskStatus | None = None,
     batch_id: UUID | None = None,
-    created_after: datetime | None = None,
+    created_after: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> TaskPage:
@@ -55,7 +56,8 @@ def list_tasks(
         user.id, limit=limit, status=status, batch_id=batch_id, created_after=created_after, cursor=cursor
     )
     if more is not None:
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=more)}>; rel="next"'
+        query = urlencode({**request.query_params, "cursor": more})
+        response.headers["Link"] = f'<{request.scope["path"]}?{query}>; rel="next"'
     return TaskPage(tasks=[TaskOut.of(view) for view in views], next_cursor=more)
 
 
@@ -102,7 +104,7 @@ def get_result(task_id: UUID, services: ServicesDep, user: Caller, download: boo
 
 
 @router.post("/{task_id}/cancel", summary="End a task that is not over", responses=responses(401, 404, 409, 422, 503))
-def cancel_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
+def cancel_task(task_id: UUID, services: ServicesDep, user: Writer) -> TaskOut:
     services.control.cancel(task_id, user.id)
     return TaskOut.of(services.statuses.get(task_id, user.id))
 
@@ -113,8 +115,8 @@ def cancel_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
     summary="Run a failed or cancelled task again",
     responses=responses(401, 404, 409, 422, 503),
 )
-def retry_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
-    services.control.retry(task_id, user.id)
+def retry_task(task_id: UUID, services: ServicesDep, user: Writer) -> TaskOut:
+    services.control.retry(task_id, user)
     return TaskOut.of(services.statuses.get(task_id, user.id))
 
 
@@ -124,7 +126,7 @@ def retry_task(task_id: UUID, services: ServicesDep, user: Caller) -> TaskOut:
     summary="Take a task away, with its result and its original",
     responses=responses(401, 404, 422, 503),
 )
-def delete_task(task_id: UUID, services: ServicesDep, user: Caller) -> None:
+def delete_task(task_id: UUID, services: ServicesDep, user: Writer) -> None:
     services.control.delete(task_id, user.id)
 
 

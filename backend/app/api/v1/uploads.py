@@ -1,4 +1,4 @@
-"""`POST /uploads`: an image comes in."""
+"""`POST /uploads`: an image comes in, by itself or by its name."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,22 +9,31 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from app.api.deps import Caller, ServicesDep
+from app.api.deps import ServicesDep, Writer
 from app.api.errors import responses
-from app.api.schemas.tasks import Accepted, upload_form
+from app.api.schemas.tasks import Accepted, PresignIn, PresignOut, upload_form
 from app.core.errors import InvalidRequest, ServiceUnavailable
 from app.core.options import RemovalOptions, read_options
+from app.services.imports import ImageUrl, S3Key, SentFile, Source
 
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
+WAYS = {"file", "s3_key", "image_url"}
+ONE_OF_THEM = "exactly one of the form fields 'file' (with an image), 's3_key' and 'image_url' is expected"
 
 # Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
 STORING = CapacityLimiter(16)
+# Apart from these: a web server that takes its half minute keeps nobody from sending a picture.
+FETCHING = CapacityLimiter(8)
 PATIENCE = 2.0  # seconds
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(description="The same key with the same request gives the same answer, and one task, for 24 hours."),
+    Header(
+        description="The same key with the same request gives the same answer, and one task, for 24 hours.",
+        # Only described: what is wrong with a key is no 422.
+        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    ),
 ]
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
@@ -34,25 +43,24 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
     "",
     status_code=202,
     summary="Upload an image to have its background removed",
-    responses=responses(400, 401, 409, 413, 415, 422, 503),
+    responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=upload_form(),
 )
 async def upload(
     request: Request,
     response: Response,
     services: ServicesDep,
-    user: Caller,
+    user: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> Accepted:
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
     async with open_form(request) as form:
-        file, options = read_form(form)
-        async with a_place():
+        source, options = read_form(form)
+        async with a_place(FETCHING if isinstance(source, ImageUrl) else STORING):
             taken = await run_in_threadpool(
-                services.submissions.submit,
-                file.file,
-                user_id=user.id,
-                filename=file.filename,
+                services.imports.submit,
+                source,
+                user=user,
                 options=options,
                 request_id=request.state.request_id,
                 idempotency_key=idempotency_key,
@@ -64,20 +72,31 @@ async def upload(
     return Accepted(upload_id=taken.upload_id, task_id=taken.task_id)
 
 
+@router.post(
+    "/presign",
+    status_code=201,
+    summary="Get an address to put an image to, straight into the object store",
+    responses=responses(401, 403, 413, 422, 429, 503),
+)
+def presign(asked: PresignIn, services: ServicesDep, user: Writer) -> PresignOut:
+    signed = services.imports.presign(user.id, content_type=asked.content_type, size_bytes=asked.size_bytes)
+    return PresignOut(s3_key=signed.key, url=signed.url, headers=signed.headers, expires_at=signed.expires_at)
+
+
 @asynccontextmanager
-async def a_place() -> AsyncIterator[None]:
-    """One of the places for uploads that are being stored; `ServiceUnavailable` when none gets free in time."""
+async def a_place(places: CapacityLimiter) -> AsyncIterator[None]:
+    """One of the places for uploads that are being worked on; `ServiceUnavailable` when none gets free in time."""
     holder = object()
     try:
         with fail_after(PATIENCE):
-            await STORING.acquire_on_behalf_of(holder)
+            await places.acquire_on_behalf_of(holder)
     except TimeoutError as error:
-        message = "Too many uploads are being stored at the moment. Please try again."
+        message = "Too many uploads are being taken in at the moment. Please try again."
         raise ServiceUnavailable(message, code="busy") from error
     try:
         yield
     finally:
-        STORING.release_on_behalf_of(holder)
+        places.release_on_behalf_of(holder)
 
 
 @asynccontextmanager
@@ -96,11 +115,29 @@ async def open_form(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-def read_form(form: FormData) -> tuple[UploadFile, RemovalOptions]:
-    """The one file and the options of an upload's form; `InvalidRequest` names what is wrong with it."""
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise InvalidRequest("file: an image is expected in the form field 'file'.", code="file_missing")
-    fields = {name: value for name, value in form.multi_items() if name != "file"}
-    # A field that is sent empty means its default, as browsers send it.
-    return file, read_options({name: value for name, value in fields.items() if value != ""})
+def read_form(form: FormData) -> tuple[Source, RemovalOptions]:
+    """Where the picture is, and the options of its removal; `InvalidRequest` names what is wrong with the form."""
+    # A field that is sent empty means its default, as browsers send it; likewise a file that nobody has chosen.
+    items = [(name, value) for name, value in form.multi_items() if value != "" and not _is_unchosen(value)]
+    ways = [(name, value) for name, value in items if name in WAYS]
+    if len(ways) > 1:
+        raise InvalidRequest(f"One image at a time: {ONE_OF_THEM}.", code="several_images")
+    source = _source(*ways[0]) if ways else None
+    if source is None:
+        raise InvalidRequest(f"No image: {ONE_OF_THEM}.", code="file_missing")
+    return source, read_options({name: value for name, value in items if name not in WAYS})
+
+
+def _is_unchosen(value: UploadFile | str) -> bool:
+    return isinstance(value, UploadFile) and not value.filename and not value.size
+
+
+def _source(name: str, value: UploadFile | str) -> Source | None:
+    match name, value:
+        case "file", UploadFile():
+            return SentFile(value.file, value.filename)
+        case "s3_key", str():
+            return S3Key(value)
+        case "image_url", str():
+            return ImageUrl(value)
+    return None

@@ -1,0 +1,63 @@
+"""The OpenAPI document, walked: what it promises of every route, and that its errors are those that can occur."""
+
+from typing import Any
+
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from app.api.errors import MEDIA_TYPE
+from app.core.config import Settings
+from app.main import create_app
+
+PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+OTHERWISE = {("/health", "503"), ("/api/v1/health", "503")}  # the matrix itself is the answer
+EMPTY = {"204", "304", "307"}
+
+
+@pytest.fixture(scope="module")
+def document(settings: Settings) -> dict[str, Any]:
+    return create_app(settings).openapi()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, told) for path, item in document["paths"].items() for method, told in item.items()]
+
+
+def test_it_is_one(document: dict[str, Any]) -> None:
+    OpenAPI.model_validate(document)
+
+
+def test_every_operation_says_what_it_does_and_answers(document: dict[str, Any]) -> None:
+    for path, method, told in operations(document):
+        where = f"{method} {path}"
+        assert told["summary"], where
+        assert told["tags"], where
+        good = {status: answer for status, answer in told["responses"].items() if status < "400"}
+        assert good, where
+        for status, answer in good.items():
+            if status not in EMPTY:
+                assert any(said.get("schema") != {} for said in answer["content"].values()), where
+
+
+def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    for path, method, told in operations(document):
+        for status, answer in told["responses"].items():
+            if status >= "400" and (path, status) not in OTHERWISE:
+                assert answer["content"] == PROBLEM, f"{method} {path} {status}"
+
+
+def test_errors_are_those_that_can_occur(document: dict[str, Any]) -> None:
+    for path, method, told in operations(document):
+        where, statuses = f"{method} {path}", set(told["responses"])
+        assert statuses >= {"400", "408", "431", "500", "503"}, where
+        assert statuses >= ({"413", "422"} if "requestBody" in told else set()), where
+        assert statuses >= ({"401", "403"} if told.get("security") else set()), where
+        assert statuses >= ({"404"} if "{" in path else set()), where
+        if told.get("security") and path != "/metrics":
+            assert "429" in statuses, where
+        assert list(told["responses"]) == sorted(statuses)
+
+
+def test_nothing_of_the_framework_shines_through(document: dict[str, Any]) -> None:
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert "ValidationError" not in document["components"]["schemas"]

@@ -1,0 +1,189 @@
+"""Bodies on their way in: the deadline, the least speed, and the room that all of them share."""
+
+import asyncio
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from app.api import middleware, receiving
+from app.api.receiving import FULL, GRACE, Pace, Receiving, Room
+from app.core.config import MIB
+from app.db.base import Sessions
+from app.db.models import User
+from app.storage.s3 import S3Store
+from tests.api.live import Live, serve
+from tests.api.test_protocol import END, assert_problem, read
+from tests.conftest import make_settings
+from tests.factories import make_task
+from tests.pictures import encoded
+
+GONE: Message = {"type": "http.disconnect"}
+
+
+def run(bodies: list[bytes], pace: Pace, room: Room) -> tuple[list[Message], Receiving]:
+    """All that comes, when these bodies come at once and then nothing more."""
+    waiting = iter(bodies)
+
+    async def receive() -> Message:
+        for body in waiting:
+            return {"type": "http.request", "body": body, "more_body": True}
+        await asyncio.Event().wait()
+        raise AssertionError("nothing comes")
+
+    async def read_all() -> list[Message]:
+        found: list[Message] = []
+        while not found or found[-1] != GONE:
+            found.append(await reading())
+        assert await reading() == GONE
+        return found
+
+    reading = Receiving(receive, pace, room)
+    return asyncio.run(read_all()), reading
+
+
+def test_who_stops_in_the_middle_is_told_so_at_the_deadline() -> None:
+    began = time.monotonic()
+    found, reading = run([b"abc"], Pace(0.2, 0), Room(10))
+    assert [message.get("body") for message in found] == [b"abc", None]
+    assert reading.refusal is not None
+    assert (reading.refusal.status, reading.refusal.code) == (408, "upload_too_slow")
+    assert 0.2 <= time.monotonic() - began < 2
+
+
+@given(st.floats(1, 600), st.integers(1, 10**6), st.integers(0, 10**9))
+def test_the_time_that_is_given_is_bounded_and_grows_with_what_came(deadline: float, least: int, came: int) -> None:
+    until = Pace(deadline, least).until(came)
+    assert min(deadline, GRACE) <= until <= deadline
+    assert until <= Pace(deadline, least).until(came + 1)
+    # Who keeps to the least speed is not refused before the deadline.
+    assert until >= min(deadline, came / least)
+
+
+def test_there_is_room_for_so_much_and_it_is_given_back() -> None:
+    room = Room(10)
+    found, first = run([b"1234567890", b"1"], Pace(5, 0), room)
+    assert [message.get("body") for message in found] == [b"1234567890", None]
+    assert first.refusal == FULL
+    first.end()
+    first.end()  # twice is once
+    assert room.take(10)
+    assert not room.take(1)
+
+
+def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> None:
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}, GONE]
+
+    async def receive() -> Message:
+        if len(messages) == 1:
+            await asyncio.sleep(0.2)
+        return messages.pop(0)
+
+    async def both() -> list[Message]:
+        reading = Receiving(receive, Pace(0.05, 0), Room(0))
+        return [await reading(), await reading()]
+
+    assert asyncio.run(both())[1] == GONE
+
+
+@pytest.fixture
+def live(
+    environment: dict[str, str], headers: dict[str, str], s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Live]:
+    monkeypatch.setattr(receiving, "GRACE", 0.4)
+    monkeypatch.setattr(middleware, "ROOM", 1)  # so that it is that of the four largest
+    settings = make_settings(
+        environment, upload_deadline_seconds=1.5, upload_min_bytes_per_second=5000, max_image_bytes=MIB
+    )
+    with serve(settings, headers) as running:
+        yield running
+
+
+def begun(live: Live, path: str, kind: str, body: bytes, length: int = 100_000, method: str = "POST") -> socket.socket:
+    """A request of which so much was sent."""
+    token = live.client.headers["Authorization"]
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Type: {kind}\r\n"
+    connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+    connection.sendall(f"{head}Content-Length: {length}".encode() + END + body)
+    return connection
+
+
+FORM = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+
+
+def test_a_body_that_stops_is_ended_whatever_it_is(live: Live) -> None:
+    for path, kind, body in (
+        ("/api/v1/uploads", FORM, PART),
+        ("/api/v1/auth/register", "application/json", b'{"email":'),
+        ("/api/v1/auth/token", "application/x-www-form-urlencoded", b"username=a"),
+    ):
+        began = time.monotonic()
+        with begun(live, path, kind, body, 50_000) as connection:
+            assert_problem(read(connection), 408, "upload_too_slow")
+        assert 0.3 < time.monotonic() - began < 1.4  # by its speed
+
+
+def test_a_body_that_keeps_coming_is_ended_at_the_deadline(live: Live) -> None:
+    began = time.monotonic()
+    with begun(live, "/api/v1/uploads", FORM, PART, 10**6) as connection:
+        connection.settimeout(0.1)
+        answer = b""
+        while not answer and time.monotonic() - began < 5:
+            connection.sendall(bytes(1000))
+            try:
+                answer = connection.recv(65_536)
+            except TimeoutError:
+                continue
+        assert_problem(answer, 408, "upload_too_slow")
+    assert 1.4 < time.monotonic() - began < 4
+
+
+def test_one_that_only_waits_is_not_held_open_by_a_body(live: Live, sessions: Sessions, user: User) -> None:
+    path = f"/api/v1/tasks/{make_task(sessions, user.id)}?wait=20"
+    with begun(live, path, "text/plain", b"a") as connection:
+        assert_problem(read(connection), 405, "method_not_allowed")
+    with begun(live, path, "text/plain", b"a", method="GET") as connection:
+        assert_problem(read(connection), 408, "upload_too_slow")
+
+
+def test_slow_ones_hold_nobody_up_and_leave_nothing(live: Live, sessions: Sessions) -> None:
+    slow = [begun(live, "/api/v1/uploads", FORM, PART) for _ in range(50)]
+    answer = live.client.post("/api/v1/uploads", files={"file": ("a.jpg", encoded())})
+    assert answer.status_code == 202
+    for connection in slow:
+        with connection:
+            assert_problem(read(connection), 408, "upload_too_slow")
+
+
+def test_what_lies_in_the_folder_for_files_is_bounded(
+    live: Live, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Eight at a time, each nearly as large as it may be: for four there is room."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    body = PART + bytes(2_900_000)
+    answers: list[bytes] = []
+
+    def send() -> None:
+        with begun(live, "/api/v1/uploads", FORM, body, 3_000_000) as connection:
+            answers.append(read(connection))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    codes = sorted(json.loads(answer.partition(END)[2])["code"] for answer in answers)
+    assert codes == ["busy"] * 4 + ["upload_too_slow"] * 4
+    assert list(tmp_path.iterdir()) == []
+    for _ in range(6):  # one after another there is room for more than four
+        refused = live.client.post("/api/v1/uploads", files={"file": ("a.jpg", bytes(2_900_000))})
+        assert (refused.status_code, refused.json()["code"]) == (413, "file_too_large")
