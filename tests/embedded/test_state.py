@@ -157,7 +157,7 @@ def test_the_environment_is_what_settings_read(layout: Layout, monkeypatch: pyte
 
 def test_what_is_the_persons_own_is_left_to_him(layout: Layout) -> None:
     state = replace(load_or_create(layout), external=("postgres", "seaweedfs", SECRET))
-    assert set(settings_environment(layout, state)) == {"REDIS_URL", "MODEL_CACHE_DIR", "LOG_DIR"}
+    assert set(settings_environment(layout, state)) == {"REDIS_URL", "MODEL_CACHE_DIR", "LOG_DIR", "METRICS_OPEN"}
     assert [service.name for service in services(layout, state)] == ["valkey"]
     assert "program:postgres" not in config_text(state, temporary=False)
     assert "program:valkey" in config_text(state, temporary=False)

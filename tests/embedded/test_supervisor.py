@@ -47,6 +47,7 @@ def test_it_parses_and_stops_the_application_before_the_services(
     options.realize(["-c", str(config)])
 
     programs = {group.name: group.process_configs[0] for group in options.process_group_configs}
+    assert shlex.split(programs.pop("room").command) == [sys.executable, str(layout.data), "room"]
     assert set(programs) == {program.name for program in PROGRAMS}
     for name, program in programs.items():
         assert shlex.split(program.command) == [sys.executable, str(layout.data), name]

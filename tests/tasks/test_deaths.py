@@ -12,12 +12,13 @@ from celery.exceptions import TimeLimitExceeded
 from kombu.connection import Connection
 
 from app.core.states import TaskStatus
-from app.db import tasks
+from app.db import counters, tasks
 from app.db.base import Sessions
 from app.db.models import Task, User
+from app.services.counting import REAPS, TASKS_ENDED
 from app.tasks.deaths import ReportedRequest, TakingBack, count_oom_kills
 from tests.embedded_services import wait_for
-from tests.factories import TIMING, claim, make_task, row
+from tests.factories import TIMING, change, claim, make_task, row
 
 PID = 4711
 CHILD = f"{socket.gethostname()}:{PID}"
@@ -146,3 +147,18 @@ def test_a_message_whose_end_the_broker_did_not_hear_makes_room() -> None:
         assert qos.can_consume()
         queue.close()
         channel.close()
+
+
+def test_what_ends_here_is_counted(
+    report: Callable[[UUID, BaseException], None], sessions: Sessions, user: User
+) -> None:
+    first, last = begun(sessions, user), begun(sessions, user)
+    change(sessions, last, max_retries=0)
+    for task_id in (first, last):
+        report(task_id, SEGFAULT)
+
+    def counted() -> dict[str, float]:
+        with sessions.begin() as session:
+            return {name: value for (name, _), value in counters.totals(session).items()}
+
+    wait_for(lambda: counted() == {REAPS: 2, TASKS_ENDED: 1}, "both are counted", seconds=5)

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from app.core.metrics import MAX_BYTES
 from app.imaging.errors import is_out_of_memory
+from app.tasks.memory import LARGEST_FILE
 
 LARGEST = 4096 * 4096
 BEGIN = """
@@ -84,3 +87,34 @@ print(*said, limit.is_spent())
 )
 def test_lack_of_memory_is_known_by_what_libraries_say(error: Exception, is_it: bool) -> None:
     assert is_out_of_memory(error) is is_it
+
+
+def test_a_child_leaves_no_core_dump() -> None:
+    code = """
+import os, signal, subprocess, sys
+memory.limit_files()
+limits = resource.getrlimit(resource.RLIMIT_CORE)
+child = os.fork()
+if not child:
+    os.abort()
+print(limits, os.WCOREDUMP(os.waitpid(child, 0)[1]))
+"""
+    assert run(code) == "(0, 0) False"
+
+
+def test_a_file_of_a_child_has_an_end_and_the_child_lives(tmp_path: Path) -> None:
+    code = f"""
+memory.LARGEST_FILE = MIB
+memory.limit_files()
+with open({str(tmp_path / "file")!r}, "wb", buffering=0) as file:
+    file.write(bytes(MIB))
+    try:
+        file.write(b"more")
+    except OSError as error:
+        print(error.strerror)
+"""
+    assert run(code) == "File too large"
+
+
+def test_logs_and_metrics_have_room() -> None:
+    assert LARGEST_FILE > 50 * MAX_BYTES

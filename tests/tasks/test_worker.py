@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from app.core.config import PROJECT_ROOT
+from app.tasks.memory import LARGEST_FILE
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_ends_the_worker_with_a_sentence(environment: dict[str, str]) -> None:
@@ -36,3 +37,25 @@ threading.Event().wait(60)
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False, timeout=50)
     assert done.returncode == 1
     assert "thread_died" in done.stdout
+
+
+def test_a_child_is_limited_before_it_loads_anything(environment: dict[str, str]) -> None:
+    code = """
+import resource
+from app.tasks import worker
+
+try:
+    worker._build()
+except SystemExit:
+    print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_FSIZE)[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT / "backend",
+        env=os.environ | environment | {"ENGINE": "cuda", "MODEL_CACHE_DIR": str(PROJECT_ROOT / "var" / "models")},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == f"(0, 0) {LARGEST_FILE}"

@@ -15,12 +15,13 @@ from app.embedded import locks
 from app.embedded.death import die_with_parent
 from app.embedded.layout import PROJECT_ROOT, EmbeddedError, Layout
 from app.embedded.programs import APPLICATION, application_command, program
+from app.embedded.room import watch
 from app.embedded.stack import service, settings_environment
 from app.embedded.state import State, load
 
 
-def launch(layout: Layout, name: str) -> NoReturn:
-    """Replace this process by the one called `name`.
+def launch(layout: Layout, name: str) -> None:
+    """Replace this process by the one called `name`; `room` is this one.
 
     Raises:
         EmbeddedError: there is nothing to start in this data folder.
@@ -29,6 +30,9 @@ def launch(layout: Layout, name: str) -> NoReturn:
     if state is None:
         raise EmbeddedError(f"{layout.data} has never been started.")
     os.umask(0o077)
+    if name == "room":
+        die_with_parent(signal.SIGKILL)
+        watch(layout, state)
     locks.hold(layout, name)
     if name in APPLICATION:
         _become_application(layout, state, name)

@@ -36,10 +36,6 @@ PROGRAMS = (
 )
 
 
-# Each request is one line of our own already.
-QUIET = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10")
-
-
 def programs(state: State) -> tuple[Program, ...]:
     """Those of a data folder: without the services that somebody else's server stands in for."""
     return tuple(program for program in PROGRAMS if program.name not in state.external)
@@ -55,6 +51,6 @@ def application_command(name: str, state: State) -> tuple[str, ...]:
     module: tuple[str, ...] = {
         "sweeper": ("app.tasks.sweeper",),
         "worker": ("celery", "-A", "app.tasks.celery_app", "worker", "--without-gossip", "--without-mingle"),
-        "api": ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(state.api_port), *QUIET),
+        "api": ("app.api.server", "--host", "127.0.0.1", "--port", str(state.api_port)),
     }[name]
     return (sys.executable, "-m", *module)

@@ -35,7 +35,11 @@ def settings_environment(layout: Layout, state: State) -> dict[str, str]:
         "seaweedfs": _s3_environment(state),
         SECRET: {SECRET: state.secret_key},
     }
-    environment = {"MODEL_CACHE_DIR": str(model_cache_dir()), "LOG_DIR": str(layout.logs)}
+    environment = {
+        "MODEL_CACHE_DIR": str(model_cache_dir()),
+        "LOG_DIR": str(layout.logs),
+        "METRICS_OPEN": given().get("METRICS_OPEN", "true"),  # nobody but this machine can ask
+    }
     for name, variables in ours.items():
         if name not in state.external:
             environment |= variables

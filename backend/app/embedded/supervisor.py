@@ -5,7 +5,9 @@ import os
 import shlex
 import subprocess
 import sys
-import xmlrpc.client  # both ends are ours, on loopback, behind a password
+
+# Both ends are ours, on loopback, behind a password.
+import xmlrpc.client  # nosec B411
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +65,15 @@ stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
 
+# See `embedded.room`.
+_ROOM = """
+[eventlistener:room]
+command=%(ENV_QUICKBG_LAUNCH)s room
+events=TICK_5
+stdout_logfile=NONE
+stderr_logfile=room.log
+"""
+
 
 @dataclass(frozen=True)
 class ProcessInfo:
@@ -84,7 +95,8 @@ def config_text(state: State, *, temporary: bool) -> str:
         username=_USER,
         password=state.supervisor_password,
     )
-    return head + "".join(_program_text(program) for program in programs(state))
+    names = [program.name for program in programs(state)]
+    return head + "".join(map(_program_text, programs(state))) + (_ROOM if "seaweedfs" in names else "")
 
 
 def _program_text(program: Program) -> str:

@@ -23,9 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.capacity import CGROUP
 from app.core.logging import get_logger
+from app.core.states import TaskStatus
 from app.core.timing import Timing
 from app.db import tasks
 from app.db.base import Sessions
+from app.services.counting import REAPS, TASKS_ENDED, Counts
 
 RETIRED = 155  # what a child exits with that makes way for a fresh one: billiard's own code for it
 KILLED = f"signal {signal.SIGKILL.value} "
@@ -57,6 +59,7 @@ class TakingBack:
         self._thread = threading.Thread(target=self._run, name="taking-back", daemon=True)
         self._count = oom_kills or count_oom_kills
         self._killed = self._count()
+        self._counts = Counts()
 
     def start(self) -> None:
         self._thread.start()
@@ -102,8 +105,13 @@ class TakingBack:
         except SQLAlchemyError as error:
             log.warning("take_back_failed", task_id=str(death.task_id), error=type(error).__name__)
             return
-        if status is not None:
-            log.warning("task_taken_back", task_id=str(death.task_id), pid=death.pid, code=death.code, status=status)
+        if status is None:
+            return
+        log.warning("task_taken_back", task_id=str(death.task_id), pid=death.pid, code=death.code, status=status)
+        self._counts.add(REAPS, code=death.code)
+        if status == TaskStatus.FAILED:
+            self._counts.add(TASKS_ENDED, status=status, code=death.code)
+        self._counts.flush(self._sessions)
 
     def _message(self, code: str) -> str:
         return {

@@ -33,6 +33,7 @@ from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.weights import ensure_weights
 from app.services.about import ModelRefused, require_licence
 from app.tasks import deaths
+from app.tasks.memory import limit_files
 from app.tasks.publishing import Publisher
 from app.tasks.watchdog import Watchdog
 
@@ -156,6 +157,7 @@ def _build(**_: Any) -> None:
     global _runtime
     settings = load_settings()
     threading.excepthook = _end_with
+    limit_files()
     os.nice(NICE)
     try:
         # Here, so that the main process never loads the engine.
