@@ -54,4 +54,4 @@ USER 10001:10001
 EXPOSE 8000
 # A worker that gets it finishes what it is doing and hands back the rest; the API and the sweeper take it for SIGTERM.
 STOPSIGNAL SIGQUIT
-CMD ["python", "-m", "uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10"]
+CMD ["python", "-m", "app.api.server", "--host", "0.0.0.0", "--port", "8000"]

@@ -28,6 +28,40 @@ def test_arrows_point_down(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0
 
 
+# What only some rooms may import. The rest is banned by ruff (pyproject.toml), or by the contracts there.
+ONLY_HERE = {
+    "passlib": {"app/core/security.py"},
+    "argon2": {"app/core/security.py"},
+    "bcrypt": {"app/core/security.py"},
+    "jwt": {"app/core/security.py"},
+    # Who fetches what a stranger names is `outbound`; all others know whom they ask.
+    "httpx2": {"app/outbound/", "app/imaging/weights_sources.py", "app/shell/client.py"},
+    "httpcore2": {"app/outbound/"},
+    "http.client": {"app/embedded/"},
+    "urllib3": set(),
+}
+
+
+@pytest.mark.parametrize("package", ONLY_HERE)
+def test_what_is_dangerous_has_one_room(package: str) -> None:
+    importers = {
+        str(path.relative_to(ROOT / "backend"))
+        for path in sorted((ROOT / "backend").rglob("*.py"))
+        if any(f"{name}.".startswith(f"{package}.") for name in _imported_by(path))
+    }
+    assert {name for name in importers if not name.startswith(tuple(ONLY_HERE[package]))} == set()
+
+
+def _imported_by(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
 def test_no_import_cycle() -> None:
     graph = grimp.build_graph("app", cache_dir=None, exclude_type_checking_imports=True)
     # `weights` loads an engine inside a function, to try a file of the user's own.

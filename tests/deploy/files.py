@@ -16,8 +16,8 @@ from app.embedded.programs import APPLICATION, application_command
 from app.embedded.state import State
 
 PORT = 8000
-# What other programs read: Python, the loader, uvicorn.
-FOREIGN = {"PATH", "HOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FORWARDED_ALLOW_IPS"}
+# What other programs read: Python and the loader.
+FOREIGN = {"PATH", "HOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 SETTINGS = {name.upper() for name in Settings.model_fields}
 BIN = Path(sys.executable).parent
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from app.core.config import PROJECT_ROOT, Settings
+from app.api.middleware import LARGEST_AT_ONCE, ROOM, largest_body
+from app.api.server import GRACEFUL
+from app.core.config import MIB, PROJECT_ROOT, Settings
 from app.core.timing import Timing
 from app.embedded import seaweedfs, valkey
 from app.embedded.layout import Layout
 from app.embedded.ports import choose
-from app.embedded.programs import APPLICATION, QUIET
+from app.embedded.programs import APPLICATION
 from app.embedded.state import PORT_NAMES, State
 from app.main import create_app
 from tests.conftest import TestSettings
@@ -79,9 +81,13 @@ def test_nothing_waits_for_what_may_not_come() -> None:
 def test_a_stopping_process_has_the_time_that_it_takes() -> None:
     worker = seconds(SERVICES["worker"]["stop_grace_period"])
     assert worker >= 2 * Timing.soft_shutdown + 20  # twice: what is interrupted still has to be given back
-    graceful = int(QUIET[QUIET.index("--timeout-graceful-shutdown") + 1])
     api = seconds(SERVICES["api"]["stop_grace_period"])
-    assert api >= graceful + Settings.model_fields["drain_seconds"].default + 10
+    assert api >= GRACEFUL + Settings.model_fields["drain_seconds"].default + 10
+
+
+def test_the_uploads_that_are_under_way_have_room(settings: Settings) -> None:
+    (size,) = re.findall(r"/tmp:size=(\d+)m", " ".join(SERVICES["api"]["tmpfs"]))  # noqa: S108
+    assert int(size) * MIB >= ROOM >= LARGEST_AT_ONCE * largest_body(settings)
 
 
 def test_only_the_api_and_s3_have_doors_and_those_on_loopback() -> None:

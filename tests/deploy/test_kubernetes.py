@@ -7,12 +7,12 @@ import pytest
 import yaml
 from sqlalchemy import text
 
+from app.api.server import GRACEFUL
 from app.core.config import MIB, PROJECT_ROOT, Settings
 from app.core.states import TaskStatus
 from app.core.timing import Timing
 from app.db.base import Sessions
 from app.db.models import User
-from app.embedded.programs import QUIET
 from app.main import create_app
 from tests.deploy.files import COMMANDS, FOREIGN, PORT, SETTINGS
 from tests.factories import ago, change, claim, make_task
@@ -114,8 +114,7 @@ def test_no_dependency_gets_a_process_killed(name: str) -> None:
 
 def test_a_stopping_process_has_the_time_that_it_takes() -> None:
     drain = float(next(each for each in OBJECTS if each["kind"] == "ConfigMap")["data"]["DRAIN_SECONDS"])
-    graceful = int(QUIET[QUIET.index("--timeout-graceful-shutdown") + 1])
-    assert pod("api")["terminationGracePeriodSeconds"] >= drain + graceful + 10
+    assert pod("api")["terminationGracePeriodSeconds"] >= drain + GRACEFUL + 10
     assert pod("worker")["terminationGracePeriodSeconds"] >= 2 * Timing.soft_shutdown + 20
     readiness = container("api")["readinessProbe"]
     assert drain > readiness["periodSeconds"] * readiness["failureThreshold"]

@@ -22,7 +22,9 @@ from app.db.base import make_engine, make_sessions
 from app.db.migrations import alembic_config
 from app.embedded.ports import choose
 from app.services.accounts import Accounts
+from app.services.logins import Logins
 from app.services.retention import Cleaned
+from app.services.throttle import Throttle
 from tests.conftest import make_environment, make_settings
 from tests.embedded_services import RunningServices, wait_for
 
@@ -126,24 +128,26 @@ def test_an_administrator_is_made_promoted_and_left_alone(
     python: str, bare: dict[str, str], migrated: Settings
 ) -> None:
     db = make_engine(migrated.sqlalchemy_url)
-    accounts = Accounts(migrated, make_sessions(db))
+    sessions = make_sessions(db)
+    accounts, logins = Accounts(migrated, sessions), Logins(migrated, sessions, Throttle(sessions))
     command = (*script(python, "create-admin.py"), "--email")
     made = run(bare, Path("/"), *command, "Ada@example.com", "--password-stdin", given=PASSWORD + "\n").stdout
     assert made == "Ada@example.com is an administrator now.\n"
-    token = accounts.log_in("ada@example.com", PASSWORD)
-    assert accounts.authenticate(token).role == "admin"
+    token = logins.log_in("ada@example.com", PASSWORD).access
+    assert logins.authenticate(token).user.role == "admin"
     again = run(bare, PROJECT_ROOT, *command, "ada@example.com").stdout
     assert "was an administrator already" in again
-    assert accounts.authenticate(token).role == "admin"
+    assert logins.authenticate(token).user.role == "admin"
     reset = run(bare, PROJECT_ROOT, *command, "ada@example.com", "--reset-password", "--generate").stdout
     generated = reset.splitlines()[1].removeprefix("Password, shown only here: ")
-    accounts.log_in("ada@example.com", generated)
+    logins.log_in("ada@example.com", generated)
     with pytest.raises(Exception, match="not valid"):
-        accounts.authenticate(token)
+        logins.authenticate(token)
     accounts.register("bob@example.com", PASSWORD)
     promoted = run(bare, BACKEND, *command, "bob@example.com").stdout
     assert promoted.startswith("The account bob@example.com is an administrator now; its password is as before")
-    assert accounts.authenticate(accounts.log_in("bob@example.com", PASSWORD)).role == "admin"
+    bob = logins.log_in("bob@example.com", PASSWORD).access
+    assert logins.authenticate(bob).user.role == "admin"
     db.dispose()
 
 
@@ -228,7 +232,7 @@ def running(environment: dict[str, str], log: Path, *command: str) -> Iterator[N
 def test_the_server_and_a_worker_of_two(python: str, bare: dict[str, str], migrated: Settings, tmp_path: Path) -> None:
     port = choose(())
     run(bare, PROJECT_ROOT, *script(python, "init_storage.py"))
-    api = running(bare, tmp_path / "api.log", python, "-m", "uvicorn", "app.main:app", "--port", str(port))
+    api = running(bare, tmp_path / "api.log", python, "-m", "app.api.server", "--port", str(port))
     celery = (python, "-m", "celery", "-A", "app.tasks.celery_app", "worker", "--concurrency=2", "--loglevel=info")
 
     def workers() -> object:
