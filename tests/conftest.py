@@ -19,6 +19,14 @@ from app.storage.s3 import S3Store
 from tests.embedded_services import RunningServices, start_services
 
 DATABASE = "quickbg_test"
+# Tests are in a hurry; those of the limits set their own.
+UNLIMITED = {
+    "RATE_LIMIT_REQUESTS_PER_MINUTE": "0",
+    "RATE_LIMIT_READS_PER_MINUTE": "0",
+    "RATE_LIMIT_MEGAPIXELS_PER_MINUTE": "0",
+    "RATE_LIMIT_LOGINS_PER_MINUTE": "0",
+    "QUOTA_ACTIVE_TASKS": "0",
+}
 
 
 class TestSettings(Settings):
@@ -51,6 +59,7 @@ def make_environment(services: RunningServices, database: str, logs: Path) -> di
         "DATABASE_URL": f"{url.rsplit('/', 1)[0]}/{database}",
         "LOG_DIR": str(logs),
         "TASK_RETRY_DELAY_SECONDS": "1",
+        **UNLIMITED,
     }
 
 

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, update
 
+from app.core.config import Settings
 from app.core.options import Operation, RemovalOptions
 from app.core.states import UploadStatus
 from app.core.timing import Timing
@@ -13,6 +14,9 @@ from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import Task, Upload
 from app.db.tasks import Claim, Result
+from app.services.counting import Counts
+from app.services.limiter import Limiter
+from app.services.limits import Limits
 from app.storage.base import original_key
 
 TIMING = Timing.from_timeout(300)
@@ -74,6 +78,12 @@ def change(sessions: Sessions, task_id: UUID, **columns: Any) -> None:
 
 def ago(seconds: float) -> Any:
     return func.now() - timedelta(seconds=seconds)
+
+
+def make_limits(settings: Settings) -> Limits:
+    """Those of the settings, with counts of their own."""
+    counts = Counts()
+    return Limits(settings, Limiter(settings.redis_url.get_secret_value(), counts), counts)
 
 
 class Silence:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.security import read_access_token
+from app.core.security import Kind, read_token
 from app.embedded.layout import Layout
 from app.embedded.ports import HOST
 from app.embedded.state import load_or_create
@@ -102,7 +102,7 @@ def test_a_token_is_all_there_is_on_standard_output(quickbg: Run, tmp_path: Path
     state = load_or_create(layout)
     done = quickbg("token", "--data", "data")
     assert (done.returncode, done.stderr) == (0, "")
-    claims = read_access_token(done.stdout.strip(), secret=state.secret_key)
+    claims = read_token(done.stdout.strip(), Kind.ACCESS, secrets=[state.secret_key])
     assert claims.user_id == state.local_user_id
 
 

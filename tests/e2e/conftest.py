@@ -29,7 +29,7 @@ from tests.embedded_services import RunningServices, wait_for
 from tests.imaging.networks import network
 
 COMMANDS = {
-    "api": ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--no-access-log"),
+    "api": ("app.api.server",),
     "worker": ("celery", "-A", "app.tasks.celery_app", "worker", "--without-gossip", "--without-mingle"),
     "sweeper": ("app.tasks.sweeper",),
 }

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.faults.figures import Figure, faults, speed, wear
+from tests.faults.figures import Figure, doors, faults, hostile, speed, wear
 
 KNOWN: Mapping[str, Callable[[], Figure]] = {
     "R2": faults.flushed,
@@ -27,6 +27,8 @@ KNOWN: Mapping[str, Callable[[], Figure]] = {
     "P3": speed.hop,
     "P4": speed.turns,
     "P5": speed.backlog,
+    "S1": hostile.files,
+    "S6": doors.logins,
 }
 
 

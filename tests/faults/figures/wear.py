@@ -103,12 +103,12 @@ def _look(made: Stack) -> tuple[float, ...]:
     api, main = made.pid("api"), made.pid("worker")
     files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (api, main))
     done = count(made, "status = 'completed'")
-    children = [_resident(pid) for pid in made.children()]
+    children = [resident(pid) for pid in made.children()]
     child = sum(children) / max(1, len(children))
-    return _resident(api), _resident(main), child, files, number(made, CONNECTIONS), _zombies(main), done
+    return resident(api), resident(main), child, files, number(made, CONNECTIONS), _zombies(main), done
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     return float(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
