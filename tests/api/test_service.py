@@ -219,6 +219,6 @@ def test_the_schema_describes_every_route(client: TestClient) -> None:
     form = schema["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     fields = form["properties"]
     assert set(fields) == {"file", "s3_key", "image_url", *RemovalOptions.model_fields}
-    assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best"], "balanced")
-    assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip"], "png")
+    assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best", ""], "balanced")
+    assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip", ""], "png")
     assert "$defs" not in json.dumps(schema)

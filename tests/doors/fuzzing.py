@@ -1,11 +1,12 @@
-"""`quickbg fuzz api`: requests that are made out of the API's own description, right ones and wrong ones, and sequences
-of them; and whether every answer is one that the description allows.
+"""`quickbg fuzz api`: requests that are made out of the API's own description, right ones, wrong ones, and sequences of
+them; and whether every answer is one that the description allows.
 
 Made and judged by schemathesis, on a service of its own with real Postgres, Valkey and S3.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,13 +62,25 @@ def _administrator(deployment: Deployment) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="quickbg fuzz api", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="quickbg fuzz api",
+        description="Starts the whole service in a folder of its own, and sends it requests that are made out of the"
+        " API's description, right ones and wrong ones. Ends with 1 when an answer was not as described.",
+    )
     parser.add_argument("--cases", type=int, default=200, help="requests for each operation and phase (default: 200)")
-    parser.add_argument("--seed", type=int, default=SEED, help="decides every request")
+    parser.add_argument("--seed", type=int, default=SEED, help="decides every request (default: always the same ones)")
     asked = parser.parse_args(arguments)
     if asked.cases < 1:
         parser.error("cases are 1 or more")
-    with tempfile.TemporaryDirectory(prefix="quickbg-fuzz-") as name:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="quickbg-fuzz-"))
+    folder.chmod(0o711)  # the database may run as another user
+    found = 1
+    try:
         with start_services(folder / "data") as services, deployed(services, folder) as deployment:
-            return fuzz(deployment, cases=asked.cases, seed=asked.seed)
+            found = fuzz(deployment, cases=asked.cases, seed=asked.seed)
+    finally:
+        if found:
+            sys.stdout.write(f"The logs are in {folder / 'logs'}\n")
+        else:
+            shutil.rmtree(folder)
+    return found

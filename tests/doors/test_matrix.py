@@ -91,6 +91,14 @@ def unchanging(answer: Any) -> tuple[int, dict[str, str], Any]:
 
 def test_the_description_is_whole(every: list[Operation]) -> None:
     assert {str(each) for each in every if not each.told.get("security")} == PUBLIC
+    links = [
+        link["operationId"]
+        for each in every
+        for answer in each.told["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert links
+    assert set(links) <= {each.told["operationId"] for each in every}
     # And there are no doors beside it, but for the page that shows it.
     beside = re.compile(r"include_in_schema|\.mount\(|add_route|websocket\(|\.host\(")
     api = Path(__file__).parents[2] / "backend" / "app"

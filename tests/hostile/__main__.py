@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.config import PROJECT_ROOT
+from tests.doors import fuzzing
 from tests.hostile import corpus
 from tests.hostile.fuzz import fuzz, is_orderly
 from tests.hostile.judge import Verdict
@@ -23,6 +24,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="quickbg fuzz",
         description="Bends pictures at random and lets a worker's process look at them, with its limits. Ends with 1"
         " when a picture was neither accepted nor refused in good order within 20 seconds; it is kept under logs/.",
+        epilog="`quickbg fuzz api` bends requests instead.",
     )
     add = parser.add_argument
     add("--minutes", type=float, default=1.0, help="how long (default: 1)")
@@ -85,6 +87,8 @@ if __name__ == "__main__":
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.default_int_handler)
     try:
+        if sys.argv[1:2] == ["api"]:
+            sys.exit(fuzzing.main(sys.argv[2:]))
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit("quickbg: The fuzzing has been stopped.")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter, fail_after
 from fastapi import APIRouter, Header, Request, Response
@@ -36,6 +36,21 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+# Where the task that it answers goes on, for programs that read the description.
+LINKS: dict[str, Any] = {
+    name: {
+        "operationId": f"{name}_api_v1_tasks__task_id_{rest}",
+        "parameters": {"task_id": "$response.body#/task_id"},
+    }
+    for name, rest in {
+        "get_task": "_get",
+        "cancel_task": "_cancel_post",
+        "retry_task": "_retry_post",
+        "get_history": "_history_get",
+        "delete_task": "_delete",
+    }.items()
+}
+
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
 
@@ -43,7 +58,7 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
     "",
     status_code=202,
     summary="Upload an image to have its background removed",
-    responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses={202: {"links": LINKS}, **responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503)},
     openapi_extra=upload_form(),
 )
 async def upload(
