@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,12 +217,17 @@ class Stack:
 
 @contextmanager
 def stack(
-    folder: Path, *, real: bool = False, direct: bool = False, away: float = AWAY, **settings: str
+    folder: Path,
+    *,
+    real: bool = False,
+    through: Collection[str] = frozenset(SERVICES),
+    away: float = AWAY,
+    **settings: str,
 ) -> Iterator[Stack]:
     """Services with a fresh database in this folder, and nothing of ours started yet.
 
     `real`: the real weights; otherwise a network that takes no time, and a tenth of a second of sleep for it.
-    `direct`: not by way of the proxies, which take a part of the machine: to measure speed.
+    `through`: the services that are reached by way of their proxies, which take a part of the machine.
     """
     with start_services(folder / "data") as services, Proxies(_upstreams(services)) as proxies:
         logs = folder / "logs"
@@ -237,7 +242,7 @@ def stack(
         command.upgrade(alembic_config(made.sqlalchemy_url), "head")
         store = S3Store(made)
         store.prepare()
-        environment = plain if direct else plain | _through(plain, services, proxies)
+        environment = plain | _through(plain, services, proxies, through)
         running = Stack(services, proxies, environment, made, make_engine(made.sqlalchemy_url), store, away)
         keeper = threading.Thread(target=running.tend, name="keeper", daemon=True)
         keeper.start()
@@ -253,12 +258,15 @@ def _upstreams(services: RunningServices) -> Mapping[str, int]:
     return {name: int(urlsplit(services.env[variable]).port or 0) for name, variable in SERVICES.items()}
 
 
-def _through(direct: Mapping[str, str], services: RunningServices, proxies: Proxies) -> dict[str, str]:
+def _through(
+    direct: Mapping[str, str], services: RunningServices, proxies: Proxies, names: Collection[str]
+) -> dict[str, str]:
     """The same addresses, by way of the proxies."""
     ports = _upstreams(services)
     return {
         variable: direct[variable].replace(f":{ports[name]}", f":{proxies.ports[name]}")
         for name, variable in SERVICES.items()
+        if name in names
     }
 
 

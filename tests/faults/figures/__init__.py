@@ -6,7 +6,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from tests.embedded_services import wait_for
 from tests.faults.client import Client, Upload
-from tests.faults.stack import AWAY, Stack, stack
+from tests.faults.stack import AWAY, SERVICES, Stack, stack
 
 OVER = "finished_at IS NOT NULL"
 
@@ -31,12 +31,12 @@ class Figure:
 
 
 @contextmanager
-def service(*, real: bool = False, direct: bool = False, **settings: str) -> Iterator[Stack]:
+def service(*, real: bool = False, through: Collection[str] = frozenset(SERVICES), **settings: str) -> Iterator[Stack]:
     """A whole service in a folder of its own, at work."""
     folder = Path(tempfile.mkdtemp(prefix="quickbg-figures-"))
     folder.chmod(0o711)  # the database may run as another user
     try:
-        with stack(folder, real=real, direct=direct, away=AWAY, **settings) as made:
+        with stack(folder, real=real, through=through, away=AWAY, **settings) as made:
             made.up()
             yield made
     finally:

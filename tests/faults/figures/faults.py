@@ -152,7 +152,7 @@ def poisoned(seconds: float = 40) -> Figure:
 
 def silent_broker(seconds: float = 60) -> Figure:
     """R8: the broker does not answer for a minute, under load."""
-    with service(direct=True) as made, client(made, accounts=4) as sender:
+    with service(through=()) as made, client(made, accounts=4) as sender:
         with uploading(sender, 10):
             _pause(5)
             os.kill(made.service_pid("valkey"), signal.SIGSTOP)
@@ -191,7 +191,7 @@ def restarted_database(times: int = 5) -> Figure:
 
 def ill_store(seconds: float = 60) -> Figure:
     """R10: S3 swallows everything for a minute, then refuses three of ten requests, then answers two seconds late."""
-    with service() as made, client(made, accounts=2) as sender:
+    with service(through=("s3",)) as made, client(made, accounts=2) as sender:
         asked: list[float] = []
         with uploading(sender, 5):
             _pause(5)

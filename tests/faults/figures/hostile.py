@@ -47,7 +47,7 @@ def pictures() -> Iterator[bytes]:
 
 def files() -> Figure:
     """S1: `HOSTILE_FILES` of them: no 5xx, no dead child, a sentence for every refusal, only plain PNGs come out."""
-    with service(direct=True) as made:
+    with service(through=()) as made:
         token = made.account()[1]
         answers = Answers()
         with (

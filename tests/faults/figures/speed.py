@@ -29,7 +29,7 @@ def uploads(seconds: float = 60) -> Figure:
     """P1: a picture of one megabyte ten times a second."""
     noise = np.random.default_rng(1).integers(0, 255, (1280, 1280, 3), np.uint8)
     data = encoded(Image.fromarray(noise), kind="JPEG")
-    with service(direct=True) as made, client(made) as sender:
+    with service(through=()) as made, client(made) as sender:
         spent, wrong = _regularly(
             10,
             seconds,
@@ -43,7 +43,7 @@ def uploads(seconds: float = 60) -> Figure:
 
 def statuses(seconds: float = 30) -> Figure:
     """P2: a hundred status requests a second while both children work."""
-    with service(direct=True) as made, client(made, accounts=4) as sender:
+    with service(through=()) as made, client(made, accounts=4) as sender:
         task_id = str(send(sender, 0).task_id)
         wait_over(made, 30)
         _copy(made, task_id, 1000, "interactive", accounts=10)
@@ -59,7 +59,7 @@ def statuses(seconds: float = 30) -> Figure:
 
 def hop(tasks: int = 60) -> Figure:
     """P3: from the commit to the claim, when nothing else is to be done."""
-    with service(direct=True) as made, client(made) as sender:
+    with service(through=()) as made, client(made) as sender:
         for each in range(tasks):
             send(sender, each)
             wait_over(made, 30)
@@ -70,7 +70,7 @@ def hop(tasks: int = 60) -> Figure:
 
 def turns(many: int = 500) -> Figure:
     """P4: one account's five hundred in bulk, and a single picture every five seconds."""
-    with service(direct=True) as made, client(made) as sender:
+    with service(through=()) as made, client(made) as sender:
         first = send(sender, 0)
         wait_over(made, 30)
         _copy(made, str(first.task_id), many, "bulk")
@@ -89,7 +89,7 @@ def turns(many: int = 500) -> Figure:
 
 def backlog(due: int = 10_000) -> Figure:
     """P5: ten thousand due tasks."""
-    with service(direct=True) as made, client(made) as sender:
+    with service(through=()) as made, client(made) as sender:
         task_id = str(send(sender, 0).task_id)
         wait_over(made, 30)
         token = sender.accounts[0][1]

@@ -69,7 +69,7 @@ def real_soak() -> Figure:
 
 
 def _soak(jobs: int, *, real: bool, **settings: str) -> Figure:
-    with service(real=real, direct=True, **settings) as made, client(made, accounts=8) as sender:
+    with service(real=real, through=(), **settings) as made, client(made, accounts=8) as sender:
         for each in range(60):
             send(sender, each)
         wait_over(made, 120)
