@@ -78,6 +78,8 @@ def test_old_names_are_known(
         ("S3_PUBLIC_ENDPOINT_URL", "https://"),
         ("REDIS_URL", "redis+cluster://localhost"),
         ("CELERY_BROKER_URL", "sqs://"),
+        ("CELERY_BROKER_URL", "sentinel://s:26379"),
+        ("REDIS_URL", "sentinel://s:26379"),
         ("RESULT_RETENTION_SECONDS", "0"),
         ("TASK_TIMEOUT_SECONDS", "0"),
         ("LOG_LEVEL", "LOUD"),
@@ -106,7 +108,7 @@ def test_what_is_outside_is_named_by_networks_a_proxy_and_prefixes(monkeypatch: 
     assert "password" not in repr(settings)
 
 
-@pytest.mark.parametrize("url", ["amqp://guest:guest@localhost//", "amqps://rabbit.example.com/", "sentinel://s:26379"])
+@pytest.mark.parametrize("url", ["amqp://guest:guest@localhost//", "amqps://rabbit.example.com/", "rediss://s:6380"])
 def test_a_broker_of_ones_own(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", url)
     assert TestSettings().broker_url == url

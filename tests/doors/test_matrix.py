@@ -97,6 +97,9 @@ def test_the_description_is_whole(every: list[Operation]) -> None:
         for answer in each.told["responses"].values()
         for link in answer.get("links", {}).values()
     ]
+    for each in every:
+        limited = {"RateLimit", "RateLimit-Policy", "Retry-After"} if each.told.get("security") else {"Retry-After"}
+        assert set(each.told["responses"].get("429", {"headers": limited})["headers"]) == limited
     assert links
     assert set(links) <= {each.told["operationId"] for each in every}
     # And there are no doors beside it, but for the page that shows it.

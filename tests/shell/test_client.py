@@ -64,6 +64,18 @@ def test_patience_ends_with_the_services_own_words(picture: Path) -> None:
         busy.submit(picture, {})
 
 
+def test_what_lasts_longer_than_the_patience_is_told_at_once(picture: Path) -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(429, json={"detail": "No images are left this month."}, headers={"Retry-After": "86400"})
+
+    with pytest.raises(FileProblem, match="No images are left"):
+        client(answer).submit(picture, {})
+    assert len(asked) == 1
+
+
 def test_a_refusal_is_told_in_the_services_own_words(picture: Path) -> None:
     refusing = client(lambda _: httpx2.Response(415, json={"detail": "Unsupported image format: GIF"}))
     with pytest.raises(FileProblem, match=r"^Unsupported image format: GIF$"):

@@ -69,6 +69,8 @@ CODE_OF_STATUS = {
 ANYWHERE = (400, 408, 431, 500, 503)
 WITH_BODY = (413,)
 WITH_CREDENTIALS = (401, 403, 429)
+HEADERS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+LIMIT_HEADERS = ("RateLimit", "RateLimit-Policy")  # of every answer to a known caller
 # Python 3.13 has these by their names of today, older ones do not.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 SENTENCES = {
@@ -120,9 +122,17 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its description."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": TITLES.get(status) or HTTPStatus(status).phrase, "content": content}
+        status: {
+            "description": TITLES.get(status) or HTTPStatus(status).phrase,
+            "content": content,
+            "headers": _headers(*HEADERS.get(status, ())),
+        }
         for status in statuses
     }
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "string"}} for name in names}
 
 
 def status_of(error: AppError) -> int:
@@ -213,6 +223,9 @@ def install(app: FastAPI) -> None:
             everywhere += WITH_CREDENTIALS if "security" in operation else ()
             described = {str(status): said for status, said in responses(*everywhere).items()}
             operation["responses"] = dict(sorted((described | operation["responses"]).items()))
+            if "security" in operation:
+                for answer in operation["responses"].values():
+                    answer["headers"] = answer.get("headers", {}) | _headers(*LIMIT_HEADERS)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the schema

@@ -31,7 +31,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[3]
 SECRETS_DIR = Path("/run/secrets")
 MIB = 1_048_576
 DAY = 86_400  # seconds
-REDIS_SCHEMES = {"redis", "rediss", "sentinel"}
+REDIS_SCHEMES = {"redis", "rediss"}
 AMQP_SCHEMES = {"amqp", "amqps"}
 
 
@@ -307,14 +307,14 @@ class Settings(BaseSettings):
     @classmethod
     def _not_a_cluster(cls, value: SecretStr) -> SecretStr:
         if _scheme(value) not in REDIS_SCHEMES:
-            raise ValueError("REDIS_URL must start with redis://, rediss:// or sentinel:// (for Valkey too)")
+            raise ValueError("REDIS_URL must start with redis:// or rediss:// (for Valkey too)")
         return value
 
     @field_validator("celery_broker_url")
     @classmethod
     def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and _scheme(value) not in REDIS_SCHEMES | AMQP_SCHEMES:
-            raise ValueError("CELERY_BROKER_URL must start with amqp://, amqps://, redis://, rediss:// or sentinel://")
+            raise ValueError("CELERY_BROKER_URL must start with amqp://, amqps://, redis:// or rediss://")
         return value
 
     @model_validator(mode="after")

@@ -164,9 +164,11 @@ class Client:
                 reason, wanted = f"The service cannot be reached ({type(error).__name__})", None
             except OSError as error:
                 raise FileProblem(error.strerror or str(error)) from error
-            if time.monotonic() > deadline:
+            wanted = wanted or pause
+            # What comes after the patience has ended, as a new month does, is not waited for at all.
+            if time.monotonic() > deadline or wanted > self._patience:
                 raise FileProblem(reason)
-            self._pause(wanted or pause)
+            self._pause(min(wanted, _LONGEST_PAUSE))
             pause = min(2 * pause, 5.0)
 
     def _pause(self, seconds: float) -> None:
@@ -207,7 +209,7 @@ def _is_at_work(response: httpx2.Response) -> bool:
 
 def _retry_after(response: httpx2.Response) -> float | None:
     with suppress(ValueError):
-        return min(float(response.headers.get("Retry-After", "")), _LONGEST_PAUSE)
+        return float(response.headers.get("Retry-After", ""))
     return None
 
 
