@@ -1,6 +1,7 @@
 """`POST /api/v1/uploads`: what is taken in, and what is refused with which words and nothing left behind."""
 
 import asyncio
+import encodings
 import json
 from collections.abc import Callable
 from uuid import UUID
@@ -167,15 +168,35 @@ def test_a_missing_file_is_named(client: TestClient, headers: dict[str, str]) ->
     for answer in (
         client.post(URL, headers=headers, data={"trim": "true"}),
         client.post(URL, headers=headers),
-        client.post(URL, headers=headers, json={"file": "x"}),
         client.post(URL, headers=headers, data={"file": "not a file"}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (422, "file_missing")
+    assert "'filename'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "image/jpeg", "text/plain"])
+def test_only_a_form_is_read(client: TestClient, headers: dict[str, str], kind: str) -> None:
+    answer = client.post(URL, headers=headers | {"Content-Type": kind}, content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert "multipart/form-data" in answer.json()["detail"]
+
+
+def test_an_option_that_is_there_twice_has_no_say(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post(URL, headers=headers, data={"trim": ["true", "false"]}, files={"file": encoded()})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_option")
+    assert "trim" in answer.json()["detail"]
+
+
+def test_a_file_that_nobody_has_chosen_does_no_harm(client: TestClient, headers: dict[str, str]) -> None:
+    files = [("file", ("", b"", "image/jpeg")), ("file", ("b.jpg", encoded(), "image/jpeg"))]
+    assert client.post(URL, headers=headers, files=files).status_code == 202
 
 
 def test_two_files_are_one_too_many(client: TestClient, headers: dict[str, str]) -> None:
     files = [("file", ("a.jpg", encoded(), "image/jpeg")), ("file", ("b.jpg", encoded(), "image/jpeg"))]
     answer = client.post(URL, headers=headers, files=files)
+    assert (answer.status_code, answer.json()["code"]) == (422, "several_images")
+    answer = client.post(URL, headers=headers, files=[*files, *files])
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body")
 
 
@@ -248,11 +269,21 @@ def test_a_store_that_is_away_is_no_promise(settings: Settings, headers: dict[st
 
 def test_a_form_in_an_encoding_that_it_breaks_is_a_client_error(client: TestClient, headers: dict[str, str]) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="trim"\r\n\r\n\xff-----\r\n--x--\r\n'
-    for charset in ("punycode", "nonsense"):
+    for charset in ("utf-8", "ASCII", '"us-ascii"'):
         sent = {"Content-Type": f"multipart/form-data; charset={charset}; boundary=x"}
         answer = client.post(URL, headers=headers | sent, content=body)
         assert answer.status_code in {400, 422}
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "nonsense", '"utf-7"', "a" * 20_000])
+@pytest.mark.parametrize("url", [URL, "/api/v1/auth/token"])
+def test_a_form_comes_in_no_encoding_that_is_dear(client: TestClient, url: str, charset: str) -> None:
+    known = dict(encodings._cache)
+    sent = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = client.post(url, headers=sent, content=b"--x--\r\n")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_charset")
+    assert encodings._cache == known
 
 
 def test_a_broker_that_is_away_refuses_nothing(

@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
+from sqlalchemy import update
 
 from app.core.config import Settings
 from app.core.states import TaskStatus
@@ -135,18 +137,29 @@ def test_a_repeated_request_is_answered_without_fetching_again(http: TestClient)
     assert refusal(other) == (422, "idempotency_key_reused")
 
 
-def test_slow_sites_keep_nobody_from_sending(near: Settings, headers: dict[str, str], s3_store: S3Store) -> None:
+def test_slow_sites_keep_nobody_from_sending(
+    near: Settings, headers: dict[str, str], s3_store: S3Store, sessions: Sessions
+) -> None:
     free = threading.Event()
 
     def answer(connection: socket.socket, _: bytes) -> None:
         free.wait(20)
         connection.sendall(ok(encoded()))
 
+    others = [bearer(near, make_user(sessions).id) for _ in range(4)]
+
     with site(answer) as slow, serve(near, headers) as live, ThreadPoolExecutor(8) as pool:
+
+        def fetch(who: dict[str, str]) -> Response:
+            return live.client.post(URL, data={"image_url": slow.url}, headers=who)
+
         try:
-            held = [pool.submit(live.client.post, URL, data={"image_url": slow.url}) for _ in range(8)]
+            held = [pool.submit(fetch, headers) for _ in range(2)]
+            wait_for(lambda: slow.connections == 2, "the account's places for fetching are taken")
+            assert refusal(fetch(headers)) == (503, "busy")
+            held += [pool.submit(fetch, who) for who in others[:3] for _ in range(2)]
             wait_for(lambda: slow.connections == 8, "all places for fetching are taken")
-            busy = live.client.post(URL, data={"image_url": slow.url})
+            busy = fetch(others[3])
             assert refusal(busy) == (503, "busy")
             assert busy.headers["retry-after"]
             assert live.client.post(URL, files={"file": encoded()}).status_code == 202
@@ -217,6 +230,17 @@ def test_what_was_put_by_a_presigned_address_is_submitted_by_its_key(
     assert (task.upload.format, task.upload.filename, task.options["trim"]) == ("PNG", None, False)
     assert task.upload.key == f"originals/{user.id}/{task.upload_id}"
     assert s3_store.get(task.upload.key) == picture  # a copy: what lies under the key may change from now on
+
+
+def test_a_month_that_is_over_presigns_nothing(
+    client: TestClient, headers: dict[str, str], sessions: Sessions, user: User
+) -> None:
+    with sessions.begin() as session:
+        session.execute(update(User).where(User.id == user.id).values(images_per_month=1))
+    asked = {"size_bytes": 10}
+    assert client.post(f"{URL}/presign", headers=headers, json=asked).status_code == 201
+    assert client.post(URL, headers=headers, files={"file": encoded()}).status_code == 202
+    assert refusal(client.post(f"{URL}/presign", headers=headers, json=asked)) == (429, "quota_exceeded")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.api import protocol
-from app.api.protocol import MAX_HEAD, MORE, READ, Protocol
+from app.api.protocol import MAX_AHEAD, MAX_HEAD, MORE, READ, Protocol
 from app.core.config import Settings
 from tests.api.live import Live, serve
 from tests.embedded_services import wait_for
@@ -103,12 +103,14 @@ def assert_problem(answer: bytes, status: int, code: str) -> None:
         (GET + b"A: b\r\n c" + END, 400, "malformed_request"),
         (b"GET /\xff HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
         (b"GET /a\x00b HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
-        (b"GET http://evil.example HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
+        (b"GET http://h:99999/ HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
+        (b"GET http:///livez HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
         (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x" + END, 400, "malformed_request"),
         (POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked" + END + b"0" + END, 400, "malformed_request"),
         (POST + b"Content-Length: 4\r\nContent-Length: 5" + END + b"abcde", 400, "malformed_request"),
         (POST + b"Content-Length: -4" + END, 400, "malformed_request"),
         (POST + b"Transfer-Encoding: gzip" + END, 400, "malformed_request"),
+        (POST + b"Transfer-Encoding: gzip, chunked" + END + b"0" + END, 400, "malformed_request"),
         (POST + b"Transfer-Encoding: chunked" + END + b"zz" + END, 400, "malformed_request"),
         (b"GET / HTTP/9.9\r\nHost: x" + END, 505, "http_version_not_supported"),
         (b"GET /livez" + END, 505, "http_version_not_supported"),
@@ -139,6 +141,28 @@ def test_what_is_no_request_is_answered_with_a_problem_document(
 def test_what_is_one_is_answered(live: Live, sent: bytes) -> None:
     status, _, body = parse(ask(live, sent))
     assert (status, json.loads(body)) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("url", [b"http://evil.example", b"http://evil.example?x=1"])
+def test_a_host_without_a_path_is_its_root(live: Live, url: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    status, _, body = parse(ask(live, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\nConnection: close" + END))
+    assert (status, json.loads(body)["status"]) == (200, "running")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("behind", [b"", (GET + END) * 2_000, b"garbage" + END])
+def test_so_many_may_wait_for_their_answers_and_then_it_ends(live: Live, behind: bytes) -> None:
+    """Each request that waits takes memory, and its client none."""
+    number = 1 + MAX_AHEAD if behind[:1] != b"g" else 3
+    answers = ask(live, (GET + END) * number + (behind or GET + END))
+    assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200 OK") == number
+    assert answers.count(b"connection: close") == 1
+    assert answers.endswith(b'{"status":"ok"}')
+
+
+def test_a_request_that_waits_for_its_body_and_another_is_not_answered(live: Live) -> None:
+    answers = ask(live, (GET + END) * 2 + POST + b"Transfer-Encoding: chunked" + END + b"zz" + END)
+    assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_requests_behind_one_another_are_answered_in_turn(live: Live) -> None:

@@ -29,7 +29,7 @@ from tests.pictures import encoded
 GONE: Message = {"type": "http.disconnect"}
 
 
-def run(bodies: list[bytes], pace: Pace, room: Room) -> tuple[list[Message], Receiving]:
+def run(bodies: list[bytes], pace: Pace, room: Room, who: str = "a") -> tuple[list[Message], Receiving]:
     """All that comes, when these bodies come at once and then nothing more."""
     waiting = iter(bodies)
 
@@ -46,37 +46,65 @@ def run(bodies: list[bytes], pace: Pace, room: Room) -> tuple[list[Message], Rec
         assert await reading() == GONE
         return found
 
-    reading = Receiving(receive, pace, room)
+    reading = Receiving({"type": "http", "state": {}, "client": (who, 1)}, receive, pace, room)
     return asyncio.run(read_all()), reading
 
 
 def test_who_stops_in_the_middle_is_told_so_at_the_deadline() -> None:
     began = time.monotonic()
-    found, reading = run([b"abc"], Pace(0.2, 0), Room(10))
+    found, reading = run([b"abc"], Pace(0.2, 0), Room(10, 10))
     assert [message.get("body") for message in found] == [b"abc", None]
     assert reading.refusal is not None
     assert (reading.refusal.status, reading.refusal.code) == (408, "upload_too_slow")
     assert 0.2 <= time.monotonic() - began < 2
 
 
-@given(st.floats(1, 600), st.integers(1, 10**6), st.integers(0, 10**9))
-def test_the_time_that_is_given_is_bounded_and_grows_with_what_came(deadline: float, least: int, came: int) -> None:
-    until = Pace(deadline, least).until(came)
-    assert min(deadline, GRACE) <= until <= deadline
-    assert until <= Pace(deadline, least).until(came + 1)
-    # Who keeps to the least speed is not refused before the deadline.
-    assert until >= min(deadline, came / least)
+@given(st.integers(1, 10**6), st.lists(st.tuples(st.floats(0, GRACE), st.integers(0, 10**9)), max_size=20))
+def test_the_time_that_is_given_is_bounded_and_grows_with_what_came(
+    least: int, pieces: list[tuple[float, int]]
+) -> None:
+    pace = Pace(600, least)
+    patience = pace.at_first
+    for waited, came in pieces:
+        after = pace.then(patience, waited, came)
+        assert after <= GRACE
+        assert after <= pace.then(patience, waited, came + 1)
+        # Who keeps to the least speed is waited for as long as before.
+        assert after >= patience or came < waited * least or after == GRACE
+        patience = after
+
+
+def test_who_was_fast_at_first_may_not_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "GRACE", 0.2)
+    began = time.monotonic()
+    _, reading = run([b"x" * 100_000], Pace(60, 1), Room(10**6, 10**6))
+    assert reading.refusal is not None
+    assert reading.refusal.code == "upload_too_slow"
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_nobody_takes_more_than_his_share_of_the_room() -> None:
+    room = Room(10, 4)
+    _, mine = run([b"1234", b"5"], Pace(5, 0), room)
+    assert mine.refusal == FULL
+    found, his = run([b"1234"], Pace(0.1, 0), room, who="b")
+    assert found[0]["body"] == b"1234"
+    assert his.refusal is not None
+    assert his.refusal.code == "upload_too_slow"
+    mine.end()
+    his.end()
+    assert [room.take(name, 4) for name in ("a", "a", "b", "c")] == [True, False, True, False]
 
 
 def test_there_is_room_for_so_much_and_it_is_given_back() -> None:
-    room = Room(10)
+    room = Room(10, 10)
     found, first = run([b"1234567890", b"1"], Pace(5, 0), room)
     assert [message.get("body") for message in found] == [b"1234567890", None]
     assert first.refusal == FULL
     first.end()
     first.end()  # twice is once
-    assert room.take(10)
-    assert not room.take(1)
+    assert room.take("b", 10)
+    assert not room.take("b", 1)
 
 
 def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> None:
@@ -88,7 +116,7 @@ def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> Non
         return messages.pop(0)
 
     async def both() -> list[Message]:
-        reading = Receiving(receive, Pace(0.05, 0), Room(0))
+        reading = Receiving({"type": "http", "state": {}}, receive, Pace(0.05, 0), Room(0, 0))
         return [await reading(), await reading()]
 
     assert asyncio.run(both())[1] == GONE
@@ -167,7 +195,7 @@ def test_slow_ones_hold_nobody_up_and_leave_nothing(live: Live, sessions: Sessio
 def test_what_lies_in_the_folder_for_files_is_bounded(
     live: Live, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Eight at a time, each nearly as large as it may be: for four there is room."""
+    """Eight at a time, each nearly as large as it may be: for one of each account there is room."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     body = PART + bytes(2_900_000)
     answers: list[bytes] = []
@@ -182,7 +210,7 @@ def test_what_lies_in_the_folder_for_files_is_bounded(
     for thread in threads:
         thread.join()
     codes = sorted(json.loads(answer.partition(END)[2])["code"] for answer in answers)
-    assert codes == ["busy"] * 4 + ["upload_too_slow"] * 4
+    assert codes == ["busy"] * 7 + ["upload_too_slow"]
     assert list(tmp_path.iterdir()) == []
     for _ in range(6):  # one after another there is room for more than four
         refused = live.client.post("/api/v1/uploads", files={"file": ("a.jpg", bytes(2_900_000))})

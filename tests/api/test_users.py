@@ -7,8 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.core.config import Settings
+from app.core.errors import Forbidden
 from app.db.base import Sessions
 from app.db.models import User
+from app.services.accounts import Accounts
 from tests.api.accounts import ADA, bearing, begin, log_in, make_key, me, promote, refresh
 from tests.api.conftest import bearer
 from tests.conftest import make_user
@@ -132,6 +134,17 @@ def test_a_role_holds_from_the_next_request_on(
     assert client.get(URL, headers=theirs).status_code == 200
     assert change(client, theirs, admin.id, role="user").status_code == 200
     assert client.get(URL, headers=headers).status_code == 403
+
+
+def test_two_who_take_each_others_role_leave_one(sessions: Sessions, settings: Settings, admin: User) -> None:
+    """Both were let in before either was done."""
+    accounts = Accounts(settings, sessions)
+    other = make_user(sessions)
+    promote(sessions, other.id)
+    accounts.change(other.id, {"role": "user"}, by=admin)
+    for changes in ({"role": "user"}, {"is_active": False}):
+        with pytest.raises(Forbidden):
+            accounts.change(admin.id, changes, by=other)
 
 
 def test_nobody_shuts_himself_out(client: TestClient, headers: Headers, admin: User) -> None:

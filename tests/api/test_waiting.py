@@ -257,7 +257,10 @@ def test_waits_are_bounded(
     task_id = make_task(sessions, user.id)
     asked = live.get(task_id, wait=25)
 
+    # At once, it would be asked again at once.
+    began = time.monotonic()
     assert live.client.get(f"{URL}/{task_id}?wait=25").json()["status"] == "queued"
+    assert waiting.BREATH <= time.monotonic() - began < 10
     refused = live.client.get(f"{URL}/{task_id}/events")
     assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waiting")
     assert int(refused.headers["Retry-After"]) > 0

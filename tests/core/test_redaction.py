@@ -150,6 +150,8 @@ def test_what_is_useful_stays() -> None:
     [
         "a",
         "a://",
+        "a://b",
+        "token-",
         "token",
         "cookie",
         "?a=",
@@ -169,7 +171,7 @@ def test_no_text_takes_long(piece: str) -> None:
     text = piece * (2 * LONGEST // len(piece))
     began = time.process_time()
     redacted(text + "@")
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 0.1
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_many_are_forgotten_after_as_long_a_quiet(throttle: Throttle, sessions: 
     assert wait_of(throttle) == 60
     later(sessions, 60 + 901)
     fail(throttle)
-    assert failures(sessions) == {"account": 1}
+    assert failures(sessions) == {"both": 1, "account": 1}
 
 
 def test_accounts_do_not_share(throttle: Throttle) -> None:
@@ -153,7 +153,7 @@ def test_right_passwords_do_not_use_up_an_address(throttle: Throttle, sessions: 
     fail(throttle, "bob@example.com", "192.0.2.7")
     for _ in range(60):
         succeed(throttle, ADA, "192.0.2.7")
-    assert failures(sessions) == {"account": 1, "address": 1}
+    assert failures(sessions) == {"both": 1, "account": 1, "address": 1}
 
 
 def test_an_address_that_is_refused_does_not_count_for_the_account(
@@ -166,6 +166,23 @@ def test_an_address_that_is_refused_does_not_count_for_the_account(
     fail(throttle)
     with sessions.begin() as session:
         assert session.scalars(select(func.max(LoginFailure.failures))).one() == 1
+
+
+def test_who_tries_from_one_address_keeps_the_owner_out_of_none_of_his(throttle: Throttle, sessions: Sessions) -> None:
+    for _ in range(12):
+        fail(throttle, ADA, "192.0.2.66")
+        later(sessions, 300)
+    for _ in range(5):
+        fail(throttle, ADA, "192.0.2.66")
+    wait_of(throttle, ADA, "192.0.2.66")
+    succeed(throttle, ADA, "192.0.2.7")
+
+
+def test_from_all_addresses_together_an_account_has_twenty(throttle: Throttle) -> None:
+    for number in range(20):
+        fail(throttle, ADA, f"192.0.2.{number}")
+    assert wait_of(throttle, ADA, "198.51.100.7") == 30
+    succeed(throttle, "bob@example.com", "198.51.100.7")
 
 
 def test_of_many_at_the_same_moment_five_are_looked_at(throttle: Throttle) -> None:
@@ -210,7 +227,7 @@ def test_what_has_ended_is_cleaned_away(settings: Settings, sessions: Sessions) 
     access = logins.log_in(ADA, PASSWORD).access
     clean()
     assert logins.authenticate(access).user.email == ADA
-    assert failures(sessions) == {"account": 1}
+    assert failures(sessions) == {"both": 1, "account": 1}
     later(sessions, 7200)
     with sessions.begin() as session:
         session.execute(update(Login).values(expires_at=ago(86_400 + settings.access_token_ttl_seconds + 60)))

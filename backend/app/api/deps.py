@@ -94,6 +94,7 @@ def principal(
 ) -> Principal:
     """Who is calling, and with what."""
     found = authenticate(services, token, key)
+    request.state.account = found.user.id  # for whom the body's room is counted
     count_request(request, found.user, services.limits)
     return found
 

@@ -50,6 +50,7 @@ STATUS_OF_CLASS: dict[type[AppError], int] = {
 STATUS_OF_CODE = {
     "file_too_large": 413,
     "unsupported_format": 415,
+    "unsupported_media_type": 415,
     "malformed_body": 400,
     "malformed_idempotency_key": 400,
 }

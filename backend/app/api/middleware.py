@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from fastapi import FastAPI
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -34,12 +35,18 @@ HTTPS_ONLY = {"Strict-Transport-Security": "max-age=31536000"}
 
 # All bodies that are under way may take so much, in memory and in /tmp, and at least that of four largest uploads.
 ROOM, LARGEST_AT_ONCE = 480 * MIB, 4
+SHARES = 4  # one account, or who has not said yet that he has one, takes at most one of so many
 
+LOGGED = 1000  # characters of a path
 PROBES = frozenset({"/livez", "/readyz"})  # asked by the address of a pod
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # by which no page of a stranger can call
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = ("Authorization", "X-API-Key", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
 EXPOSED = ("Location", "Link", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID")
+
+# Of forms. Whatever else Python knows: some take a second for a small text, and each new name is remembered for good.
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"})
+CHARSET = (415, "unsupported_charset", "A form is expected in UTF-8.")
 
 # What the framework's own layers say in plain text, and how we say it.
 PLAIN = {
@@ -54,7 +61,8 @@ def install(app: FastAPI, settings: Settings, is_draining: Callable[[], bool], o
     """Put all layers around the app, the innermost first."""
     largest = largest_body(settings)
     pace = Pace(settings.upload_deadline_seconds, settings.upload_min_bytes_per_second)
-    app.add_middleware(Guard, pace=pace, room=Room(max(ROOM, LARGEST_AT_ONCE * largest)))
+    room = max(ROOM, LARGEST_AT_ONCE * largest)
+    app.add_middleware(Guard, pace=pace, room=Room(room, room // SHARES))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -103,7 +111,10 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        receiving = Receiving(receive, self._pace, self._room)
+        if not _has_known_charset(Headers(scope=scope).get("content-type")):
+            await problem(Request(scope), *CHARSET)(scope, receive, send)
+            return
+        receiving = Receiving(scope, receive, self._pace, self._room)
         started = False
 
         async def answer(message: Message) -> None:
@@ -126,6 +137,11 @@ class Guard:
             headers = {"Connection": "close"} | ({"Retry-After": RETRY_AFTER} if refusal.status == 503 else {})
             refused = problem(Request(scope), refusal.status, refusal.code, refusal.sentence, headers=headers)
             await refused(scope, receive, send)
+
+
+def _has_known_charset(content_type: str | None) -> bool:
+    named = parse_options_header(content_type)[1].get(b"charset")
+    return named is None or named.decode("latin-1").lower() in CHARSETS
 
 
 class Edge:
@@ -188,7 +204,7 @@ class _Exchange:
             log.info(
                 "request_finished",
                 method=self._scope["method"],
-                path=self._scope["path"],
+                path=self._scope["path"][:LOGGED],
                 status=self._status,
                 duration_ms=round(seconds * 1000, 1),
             )

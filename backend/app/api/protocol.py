@@ -7,6 +7,7 @@ import asyncio
 from typing import Any, cast
 from uuid import uuid4
 
+import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +21,7 @@ HEAD_SECONDS = 10.0  # from the first byte, or from the connection on, until the
 MORE = 65_536  # bytes of a body that are still taken in, and thrown away, after the answer
 MORE_SECONDS = 2.0
 READ = 65_536  # bytes at a time
+MAX_AHEAD = 16  # requests that a client may send before the first of them is answered
 VERSIONS = frozenset({"1.1", "1.0"})
 
 # One for all connections: what is read into it is copied out of it before the loop turns to the next.
@@ -68,6 +70,8 @@ class Connection(HttpToolsProtocol):
     _heard = False
     _in_head = False  # a request has begun, and its head is not complete
     _unasked = False  # its head is, and nobody has asked for its body yet
+    _deaf = False  # nothing more is taken in; what was asked before is still answered
+    _running: RequestResponseCycle | None = None  # the oldest that is not answered, or the last one that was
     _lingering: int | None = None  # bytes that came after the last answer
     _patience: asyncio.TimerHandle | None = None
 
@@ -92,6 +96,8 @@ class Connection(HttpToolsProtocol):
             self._lingering += len(data)
             if self._lingering >= MORE:
                 self.transport.abort()
+            return
+        if self._deaf:
             return
         if self._patience is None and self._unanswered() is None:
             self._wait_for_head()
@@ -136,9 +142,17 @@ class Connection(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise ValueError("one Host is expected")  # RFC 9112
-        self._heard, self._in_head, self._unasked = True, False, True
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise ValueError("an encoding that is not taken off")
+        if len(self.pipeline) >= MAX_AHEAD:
+            raise ValueError("too many requests ahead of their answers")
+        self._heard, self._in_head = True, False
         self._end_patience()
+        if b"://" in self.url and httptools.parse_url(self.url).path is None:  # http://host is all there need be
+            origin, _, query = self.url.partition(b"?")
+            self.url = origin + b"/?" + query
         super().on_headers_complete()
+        self._unasked = True
 
     def on_body(self, body: bytes) -> None:
         self._heard = True
@@ -181,6 +195,7 @@ class Connection(HttpToolsProtocol):
 
     # The end of an answer
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         cycle.transport = cast(asyncio.Transport, _Way(self, cycle))
         answered = _refusal(*FULL) if app is service_unavailable else app
         super()._start_asgi_task(cycle, cast(Any, _Answered(cycle, answered)))
@@ -194,6 +209,9 @@ class Connection(HttpToolsProtocol):
         """Answer in the place of the application, and close."""
         if self.transport.is_closing() or self._lingering is not None:
             return
+        if self.pipeline:
+            self._end_with_what_waits()
+            return
         log.info("request_refused", status=status, error_code=code, client=self.client and self.client[0])
         if (cycle := self._unanswered()) is not None:
             if cycle.response_started:
@@ -205,6 +223,20 @@ class Connection(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % (name, value) for name, value in head]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.linger()
+
+    def _end_with_what_waits(self) -> None:
+        """Answer those that were asked properly, in their order, and close: a refusal now would go for theirs."""
+        self._deaf = True
+        self._end_patience()
+        while self.pipeline and self.pipeline[0][0].more_body:  # the newest; its rest will not come
+            self.pipeline.popleft()
+        last = self.pipeline[0][0] if self.pipeline else self._running
+        if last is not None:
+            last.keep_alive = False
+
+    def may_be_sent_more(self, cycle: RequestResponseCycle) -> bool:
+        """Whether the client of this last answer may still be sending."""
+        return self._deaf or (cycle.more_body and cycle.response_complete)
 
     def linger(self) -> None:
         """Close, but not on a client that still sends: it would lose the answer with the connection."""
@@ -227,7 +259,7 @@ class _Way:
         self.write, self.is_closing = protocol.transport.write, protocol.transport.is_closing
 
     def close(self) -> None:
-        if self._cycle.more_body and self._cycle.response_complete:
+        if self._protocol.may_be_sent_more(self._cycle):
             self._protocol.linger()
         else:
             self._protocol.transport.close()

@@ -28,6 +28,7 @@ from app.services.changes import Changes, TooManyWaiting
 
 MAX_WAIT = 25.0  # seconds, below the time that proxies give an answer
 MAX_STREAM = 900.0  # seconds; a browser comes back by itself
+BREATH = 1.0  # seconds that one waits whom there is no place to wait for: he would ask again at once
 SIGN_ANEW = 600.0  # seconds after which a client that has seen a result is given a new address of it
 TAG = re.compile(r'"([^"]*)"')  # weak or not: all of ours are weak, and compared as such
 
@@ -139,11 +140,14 @@ def watching(services: Services, task_id: UUID, user_id: UUID, seconds: float) -
 async def see(request: Request, services: Services, task_id: UUID, user_id: UUID, known: Known, *, wait: float) -> Seen:
     """The task once it is over or, for a client that knows a state of it, in another one.
 
-    At the latest after `wait` seconds, and at once where too many wait already.
+    At the latest after `wait` seconds, and soon where too many wait already.
     """
     if wait:
-        with suppress(TooManyWaiting), watching(services, task_id, user_id, wait) as watch:
-            return await _unless_gone(request, _see_change(watch, known))
+        try:
+            with watching(services, task_id, user_id, wait) as watch:
+                return await _unless_gone(request, _see_change(watch, known))
+        except TooManyWaiting:
+            await _unless_gone(request, asyncio.sleep(min(wait, BREATH)))
     return await run_in_threadpool(look, services, task_id, user_id)
 
 

@@ -19,7 +19,7 @@ _NAME = re.compile(_NAMES, re.IGNORECASE)
 _VALUE = r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s,;&"'<>)\]}]+)"""
 
 # In this order: what is hidden as a whole first. Every repetition that is not at the end of its pattern has a bound,
-# so that no text, however it was made, takes long.
+# and ends where the pattern could begin anew, so that no text, however it was made, takes long.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # `Authorization: Bearer …`, `Cookie: a=b; c=d`: to the end of the line or of the quotes.
     (
@@ -29,9 +29,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
     # scheme://user:password@host, and scheme://token@host. A password may hold an @ of its own: up to the last one.
-    (re.compile(r"(\w://)\S{1,500}@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(\w://)(?:(?!\w://)\S){1,500}@"), rf"\1{HIDDEN}@"),
     # Whatever comes after the ? or the # of an address, whole or from its path on.
-    (re.compile(r"(\w://[^\s?#\"'<>]{0,1000}[?#])[^\s\"'<>]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\w://(?:(?!\w://)[^\s?#\"'<>]){0,1000}[?#])[^\s\"'<>]+"), rf"\1{HIDDEN}"),
     (re.compile(r"([^\s?\"'<>]\?)[\w.~%+\[\]-]+=[^\s\"'<>]*"), rf"\1{HIDDEN}"),
     # name=value, 'name': 'value', and the (b'name', b'value') of raw headers.
     (

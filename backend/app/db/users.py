@@ -54,6 +54,12 @@ def change(session: Session, user_id: UUID, changes: Mapping[str, Any]) -> User 
     return session.scalar(update(User).where(User.id == user_id).values(**changes, **ended).returning(User))
 
 
+def hold_administrators(session: Session) -> Sequence[UUID]:
+    """Who may administer, as it is until the commit."""
+    query = select(User.id).where(User.role == "admin", User.is_active).order_by(User.id)
+    return session.scalars(query.with_for_update()).all()
+
+
 def page(
     session: Session, *, limit: int, beginning: str = "", before: tuple[datetime, UUID] | None = None
 ) -> Sequence[User]:

@@ -28,6 +28,7 @@ READ_SECONDS = 10.0
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REPLY = 65_536  # bytes of an answer that is kept only to be shown
+FREE_PIECES, LEAST_PIECE = 4_096, 64  # a file in more pieces has to come in larger ones (bytes, on average)
 
 FAULTS = (
     *(httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError),
@@ -207,8 +208,10 @@ def _save(answer: httpcore2.Response, into: BinaryIO, max_bytes: int) -> None:
     if size > max_bytes:
         raise BodyTooLarge(size)
     size = 0
-    for chunk in answer.iter_stream():
+    for number, chunk in enumerate(answer.iter_stream()):
         size += len(chunk)
         if size > max_bytes:
             raise BodyTooLarge(size)
+        if number > FREE_PIECES + size // LEAST_PIECE:
+            raise Refused("pieces")  # byte by byte a file costs us a core, and who sends it hardly anything
         into.write(chunk)

@@ -90,6 +90,9 @@ class Accounts:
         if user_id == by.id and (changes.get("is_active") is False or changes.get("role", ADMIN) != ADMIN):
             raise Conflict("You cannot disable yourself, or take your own role away.", code="own_account")
         with self.sessions.begin() as session:
+            # Two who take each other's role away wait for each other here, and one of them finds that he has lost it.
+            if user_id != by.id and by.id not in users.hold_administrators(session):
+                raise Forbidden("Only an administrator may do this.")
             user = users.change(session, user_id, changes) if changes else users.by_id(session, user_id)
         if user is None:
             raise NotFound("There is no such account.", code="user_not_found")

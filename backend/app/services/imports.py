@@ -112,11 +112,15 @@ class Imports:
             file.seek(0)
             return submit(file, named=source.named)
 
-    def presign(self, user_id: UUID, *, content_type: str, size_bytes: int) -> SignedPut:
-        """Let the account put a picture into the store by itself, to be submitted by its key afterwards."""
+    def presign(self, user: User, *, content_type: str, size_bytes: int) -> SignedPut:
+        """Let the account put a picture into the store by itself, to be submitted by its key afterwards.
+
+        Raises `TooManyRequests` when its month has no room for one.
+        """
         if size_bytes > self.settings.max_image_bytes:
             raise self._too_large(size_bytes)
-        key = import_key(user_id, uuid4())
+        self.submissions.admit_image(user)
+        key = import_key(user.id, uuid4())
         return self.store.presign_put(key, content_type=content_type, size_bytes=size_bytes)
 
     def _bring(self, source: ImageUrl | S3Key, user: User, into: BinaryIO) -> None:

@@ -86,12 +86,13 @@ class Logins:
         with self.sessions.begin() as session:
             logins.revoke(session, principal.login_id)
 
-    def change_password(self, user: User, current: str, new: str, address: str | None = None) -> Tokens:
+    def change_password(self, user: User, current: str, new: str) -> Tokens:
         """Give the account another password. Every token there is ends with it; API keys stay.
 
-        Raises `Forbidden` for a wrong current password, which counts as one at a login does.
+        Raises `Forbidden` for a wrong current password. How many there may be is counted apart: strangers who try to
+        log in are the very reason to change it.
         """
-        with self.throttle.trying(user.email, address):
+        with self.throttle.trying(f"change:{user.id}"):
             if self._known(user.email, current) is None:
                 raise Forbidden("The current password is wrong.", code="wrong_password")
         password_hash = hashed(new)

@@ -101,6 +101,11 @@ class Submissions:
         self.bell.ring(task_id, QUEUE)
         return Submission(upload_id, task_id)
 
+    def admit_image(self, user: User) -> None:
+        """Raises `TooManyRequests` when the account's month has no room for another picture."""
+        with self.sessions.begin() as session:
+            self.limits.admit_image(session, user)
+
     def earlier(
         self, user: User, idempotency_key: str | None, named: Mapping[str, str], options: RemovalOptions
     ) -> Submission | None:

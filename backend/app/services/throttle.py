@@ -1,12 +1,13 @@
-"""How often a password may be tried: by the account that it is for, whether there is one or not, and by the address
-that it comes from.
+"""How often a password may be tried: by the account that it is for, whether there is one or not, from one address and
+from all of them, and by the address that it comes from.
 
-Kept in the database, so that nothing that Redis forgets opens the door. Nobody is locked out for good: further tries
-wait, each twice as long as the one before, and a right password ends it.
+Kept in the database, so that nothing that Redis forgets opens the door. Further tries wait, each twice as long as the
+one before, and a right password ends it. Wrong ones from one address keep the owner, at another, from nothing; who
+tries from many makes him wait, too.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -18,7 +19,8 @@ from app.db.base import Sessions
 from app.db.login_failures import Rule
 from app.services.limits import subscriber
 
-BY_ACCOUNT = Rule(free=5)
+BY_BOTH = Rule(free=5)  # one account from one address
+BY_ACCOUNT = Rule(free=20)
 BY_ADDRESS = Rule(free=50)
 KEPT = 3600.0  # seconds; longer than any rule looks back
 
@@ -32,25 +34,29 @@ class Throttle:
     sessions: Sessions
 
     @contextmanager
-    def trying(self, email: str, address: str | None) -> Iterator[None]:
+    def trying(self, email: str, address: str | None = None) -> Iterator[None]:
         """Around the look at one password, which raises when it is wrong. `address`: where it comes from, if known.
 
         Raises `TooManyRequests`, before the look, when there have been too many tries.
         """
         account = f"account:{hashlib.sha256(email.encode(errors='surrogatepass')).hexdigest()}"
-        source = None if address is None else f"address:{subscriber(address)}"
-        self._count(account, source)
+        source = "" if address is None else subscriber(address)
+        both = f"both:{account}:{source}"
+        rules = {both: BY_BOTH, account: BY_ACCOUNT, f"address:{source}": BY_ADDRESS}
+        if address is None:
+            del rules[f"address:{source}"]
+        self._count(rules)
         yield
         with self.sessions.begin() as session:
+            login_failures.forget(session, both)
             login_failures.forget(session, account)
-            if source is not None:
-                login_failures.take_back(session, source)
+            if address is not None:
+                login_failures.take_back(session, f"address:{source}")
 
-    def _count(self, account: str, source: str | None) -> None:
-        subjects = [(account, BY_ACCOUNT)] if source is None else [(account, BY_ACCOUNT), (source, BY_ADDRESS)]
+    def _count(self, rules: Mapping[str, Rule]) -> None:
         with self.sessions.begin() as session:
-            # Always in this order, so that no two wait for each other; a refusal takes both back.
-            for subject, rule in subjects:
+            # Always in this order, so that no two wait for each other; a refusal takes all of it back.
+            for subject, rule in rules.items():
                 wait = login_failures.count(session, subject, rule)
                 if wait is not None:
                     log.warning("login_throttled", by=subject.partition(":")[0])

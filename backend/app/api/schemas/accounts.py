@@ -4,7 +4,17 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, SecretStr, StrictBool, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    EmailStr,
+    Field,
+    SecretStr,
+    StrictBool,
+    model_validator,
+)
 
 from app.api.schemas.values import AwareMoment, Numeric
 from app.core.config import Settings
@@ -26,10 +36,16 @@ NewPassword = Annotated[
 ]
 
 
+def _without_a_name(value: object) -> object:
+    if isinstance(value, str) and "<" in value:  # `Ada <ada@example.com>`
+        raise ValueError("the address alone is expected, without a name")
+    return value
+
+
 class Registration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    email: EmailStr = Field(examples=["ada@example.com"], max_length=254)
+    email: Annotated[EmailStr, BeforeValidator(_without_a_name)] = Field(examples=["ada@example.com"], max_length=254)
     password: NewPassword
 
 

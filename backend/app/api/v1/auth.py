@@ -64,12 +64,10 @@ def log_out(who: LoggedIn, services: ServicesDep) -> None:
 
 
 @router.post("/password", summary="Change the password", responses=responses(401, 403, 409, 422, 429, 503))
-async def change_password(request: Request, asked: PasswordChange, user: Person, services: ServicesDep) -> Token:
+async def change_password(asked: PasswordChange, user: Person, services: ServicesDep) -> Token:
     """Ends every login of the account, and answers with the tokens of a new one. API keys stay."""
     current, new = asked.current_password.get_secret_value(), asked.new_password.get_secret_value()
-    tokens = await to_thread.run_sync(
-        services.logins.change_password, user, current, new, _address(request), limiter=HASHING
-    )
+    tokens = await to_thread.run_sync(services.logins.change_password, user, current, new, limiter=HASHING)
     return Token.of(tokens)
 
 

@@ -1,8 +1,11 @@
 """`POST /uploads`: an image comes in, by itself or by its name."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, fail_after
 from fastapi import APIRouter, Header, Request, Response
@@ -14,17 +17,15 @@ from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, PresignIn, PresignOut, upload_form
 from app.core.errors import InvalidRequest, ServiceUnavailable
 from app.core.options import RemovalOptions, read_options
+from app.db.models import User
 from app.services.imports import ImageUrl, S3Key, SentFile, Source
 
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 65_536
 WAYS = {"file", "s3_key", "image_url"}
 ONE_OF_THEM = "exactly one of the form fields 'file' (with an image), 's3_key' and 'image_url' is expected"
 
-# Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
-STORING = CapacityLimiter(16)
-# Apart from these: a web server that takes its half minute keeps nobody from sending a picture.
-FETCHING = CapacityLimiter(8)
 PATIENCE = 2.0  # seconds
 
 IdempotencyKey = Annotated[
@@ -51,6 +52,36 @@ LINKS: dict[str, Any] = {
     }.items()
 }
 
+
+class Places:
+    """For uploads that are being worked on: so many in all, and so many of one account."""
+
+    def __init__(self, total: int, *, each: int) -> None:
+        self._all, self._each = CapacityLimiter(total), each
+        self._accounts = WeakValueDictionary[UUID, CapacityLimiter]()
+
+    @asynccontextmanager
+    async def one(self, user: User) -> AsyncIterator[None]:
+        """Raises `ServiceUnavailable` when none gets free in time."""
+        holder = object()
+        own = self._accounts.setdefault(user.id, CapacityLimiter(self._each))
+        async with AsyncExitStack() as held:
+            try:
+                with fail_after(PATIENCE):
+                    for places in (own, self._all):
+                        await places.acquire_on_behalf_of(holder)
+                        held.callback(places.release_on_behalf_of, holder)
+            except TimeoutError as error:
+                message = "Too many uploads are being taken in at the moment. Please try again."
+                raise ServiceUnavailable(message, code="busy") from error
+            yield
+
+
+# Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
+STORING = Places(16, each=12)
+# Apart from these: a web server that takes its half minute keeps nobody from sending a picture.
+FETCHING = Places(8, each=2)
+
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
 
@@ -71,7 +102,7 @@ async def upload(
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
     async with open_form(request) as form:
         source, options = read_form(form)
-        async with a_place(FETCHING if isinstance(source, ImageUrl) else STORING):
+        async with (FETCHING if isinstance(source, ImageUrl) else STORING).one(user):
             taken = await run_in_threadpool(
                 services.imports.submit,
                 source,
@@ -94,31 +125,20 @@ async def upload(
     responses=responses(401, 403, 413, 422, 429, 503),
 )
 def presign(asked: PresignIn, services: ServicesDep, user: Writer) -> PresignOut:
-    signed = services.imports.presign(user.id, content_type=asked.content_type, size_bytes=asked.size_bytes)
+    signed = services.imports.presign(user, content_type=asked.content_type, size_bytes=asked.size_bytes)
     return PresignOut(s3_key=signed.key, url=signed.url, headers=signed.headers, expires_at=signed.expires_at)
-
-
-@asynccontextmanager
-async def a_place(places: CapacityLimiter) -> AsyncIterator[None]:
-    """One of the places for uploads that are being worked on; `ServiceUnavailable` when none gets free in time."""
-    holder = object()
-    try:
-        with fail_after(PATIENCE):
-            await places.acquire_on_behalf_of(holder)
-    except TimeoutError as error:
-        message = "Too many uploads are being taken in at the moment. Please try again."
-        raise ServiceUnavailable(message, code="busy") from error
-    try:
-        yield
-    finally:
-        places.release_on_behalf_of(holder)
 
 
 @asynccontextmanager
 async def open_form(request: Request) -> AsyncIterator[FormData]:
     """The form with its one file; closed, and its temporary file gone, afterwards."""
+    kind = request.headers.get("content-type", FORMS[0])
+    if not kind.strip().lower().startswith(FORMS):
+        message = "This address expects a form: a body of the type multipart/form-data."
+        raise InvalidRequest(message, code="unsupported_media_type")
     try:
-        form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        # A second file, so that one which nobody has chosen does no harm.
+        form = await request.form(max_files=2, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     except (UnicodeError, LookupError) as error:  # the form names an encoding that it does not keep to
         message = "The form cannot be read: its text is not in the encoding that it names."
         raise InvalidRequest(message, code="malformed_body") from error
@@ -139,8 +159,12 @@ def read_form(form: FormData) -> tuple[Source, RemovalOptions]:
         raise InvalidRequest(f"One image at a time: {ONE_OF_THEM}.", code="several_images")
     source = _source(*ways[0]) if ways else None
     if source is None:
-        raise InvalidRequest(f"No image: {ONE_OF_THEM}.", code="file_missing")
-    return source, read_options({name: value for name, value in items if name not in WAYS})
+        text = "; a part of the form is a file when it has a 'filename'" if ways else ""
+        raise InvalidRequest(f"No image: {ONE_OF_THEM}{text}.", code="file_missing")
+    options = [(name, value) for name, value in items if name not in WAYS]
+    if twice := [name for name, times in Counter(name for name, _ in options).items() if times > 1]:
+        raise InvalidRequest(f"{twice[0]}: is there more than once.", code="invalid_option")
+    return source, read_options(dict(options))
 
 
 def _is_unchosen(value: UploadFile | str) -> bool:
