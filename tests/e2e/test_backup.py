@@ -82,7 +82,8 @@ def objects(settings: Settings) -> dict[str, bytes]:
         return {key: store.get(key) for (key,) in rows}
 
 
-def test_a_backup_while_pictures_come_in(tmp_path: Path) -> None:
+def test_a_backup_while_pictures_come_in(tmp_path: Path, small_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_PATH", small_model)
     origin, copy, archive = Layout.at(tmp_path / "origin"), Layout.at(tmp_path / "copy"), tmp_path / "backup.tar"
     with running(origin) as (state, settings), client_of(state) as client:
         with uploading(client) as taken:

@@ -93,6 +93,12 @@ def quickbg(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
+def small_network(small_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes no time: what is looked at is everything around it."""
+    monkeypatch.setenv("MODEL_PATH", small_model)
+
+
+@pytest.fixture
 def photo(tmp_path: Path) -> Path:
     (tmp_path / "photo.jpg").write_bytes(encoded())
     return Path("photo.jpg")
@@ -126,6 +132,7 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
     assert not quickbg.lives()
 
 
+@pytest.mark.usefixtures("small_network")
 def test_after_a_power_cut_everything_is_there(quickbg: Shell, photo: Path) -> None:
     quickbg("up", "--detach", "--port", str(choose(())))
     quickbg("remove", str(photo))
@@ -141,6 +148,7 @@ def test_after_a_power_cut_everything_is_there(quickbg: Shell, photo: Path) -> N
     quickbg("status", code=3)
 
 
+@pytest.mark.usefixtures("small_network")
 def test_servers_of_ones_own_take_the_place_of_the_embedded_ones(
     quickbg: Shell, photo: Path, services: RunningServices, tmp_path: Path
 ) -> None:
@@ -164,6 +172,7 @@ def test_servers_of_ones_own_take_the_place_of_the_embedded_ones(
     assert "Note: DATABASE_URL was set at the last start and is not now." in again.stderr
 
 
+@pytest.mark.usefixtures("small_network")
 def test_remove_alone_starts_what_it_needs_and_stops_it(quickbg: Shell, photo: Path) -> None:
     quickbg("remove", str(photo), "-o", "out/")
     assert (quickbg.folder / "out" / "photo-cutout.png").exists()
@@ -171,6 +180,7 @@ def test_remove_alone_starts_what_it_needs_and_stops_it(quickbg: Shell, photo: P
     assert not quickbg.lives()
 
 
+@pytest.mark.usefixtures("small_network")
 def test_ctrl_c_stops_a_foreground_start_in_order(quickbg: Shell) -> None:
     with quickbg.foreground() as up:
         up.send_signal(signal.SIGINT)
@@ -179,6 +189,7 @@ def test_ctrl_c_stops_a_foreground_start_in_order(quickbg: Shell) -> None:
     assert not quickbg.lives()
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_start_that_is_interrupted_early_ends_soon(quickbg: Shell) -> None:
     command = [*quickbg.command, "up", "--detach", "--port", str(choose(())), "--data", str(quickbg.layout.data)]
     with subprocess.Popen(command, cwd=quickbg.folder) as up:
@@ -189,6 +200,7 @@ def test_a_start_that_is_interrupted_early_ends_soon(quickbg: Shell) -> None:
     assert not quickbg.lives()
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_supervisor_that_dies_is_no_normal_end(quickbg: Shell) -> None:
     with quickbg.foreground() as up:
         _kill_supervisor(quickbg)
@@ -196,6 +208,7 @@ def test_a_supervisor_that_dies_is_no_normal_end(quickbg: Shell) -> None:
     wait_for(lambda: not quickbg.lives(), "everything is gone")
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_killed_start_takes_everything_along(quickbg: Shell) -> None:
     with quickbg.foreground() as up:
         up.kill()

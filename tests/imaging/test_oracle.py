@@ -16,6 +16,10 @@ from app.imaging.pipeline import CutoutOptions, cut_out
 from tests.imaging.model import Parrot, raw_of_photo
 from tests.imaging.pictures import decoded_png, photo
 
+pytestmark = pytest.mark.xdist_group(
+    "oracle"
+)  # rembg's import compiles for half a minute: once, and not in each process
+
 PHOTOS = ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png"]
 
 
