@@ -10,6 +10,7 @@ CORRUPT = ("refused image_corrupt", "failed image_corrupt")
 TRUNCATED = ("refused image_truncated", "failed image_truncated")
 BROKEN = CORRUPT + TRUNCATED
 COMPLEX = ("refused image_too_complex", "failed image_too_complex")
+UNSUPPORTED = ("refused unsupported_format",)
 LARGE = ("refused dimensions_too_large",)
 SMALL = ("refused dimensions_too_small",)
 ANY = (DONE, *BROKEN)
@@ -32,4 +33,4 @@ def case(name: str, make: Callable[..., bytes] | bytes, *arguments: Any, may: tu
 
 
 def unsupported(name: str, data: bytes) -> Case:
-    return case(f"{name} is no picture of ours", data, may=("refused unsupported_format",))
+    return case(f"{name} is no picture of ours", data, may=UNSUPPORTED)

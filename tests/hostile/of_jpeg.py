@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from PIL import ImageCms
 
 from app.imaging.structure import MAX_ARITHMETIC_SCANS, MAX_SCANS
-from tests.hostile.cases import ANY, BROKEN, COMPLEX, CORRUPT, LARGE, SMALL, TRUNCATED, Case, case
+from tests.hostile.cases import ANY, BROKEN, COMPLEX, CORRUPT, LARGE, SMALL, TRUNCATED, UNSUPPORTED, Case, case
 from tests.hostile.parts import (
     ADOBE,
     ARITHMETIC,
@@ -67,11 +67,13 @@ def _frames() -> Iterator[Case]:
         for components in (1, 3, 4):
             yield case(f"jpeg {marker:x} of {components} components", grey_jpeg(marker, 64, 60, components=components))
     yield case("jpeg of two components", grey_jpeg(BASELINE, 64, 60, components=2), may=CORRUPT)
-    for marker in (LOSSLESS, 0xC5, 0xC6, 0xC7, 0xC8, 0xCB, 0xCD, 0xCE, 0xCF):
+    for marker in (LOSSLESS, 0xC8):
         yield case(f"jpeg {marker:x}", grey_jpeg(marker, 64, 60), may=ANY)
-    for bits in (0, 2, 12, 16, 255):
+    for marker in (0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7):
+        yield case(f"jpeg {marker:x}", grey_jpeg(marker, 64, 60), may=UNSUPPORTED)
+    for bits, may in ((0, CORRUPT), (2, CORRUPT), (12, UNSUPPORTED), (16, UNSUPPORTED), (255, CORRUPT)):
         for marker in FRAMES:
-            yield case(f"jpeg {marker:x} of {bits} bits", grey_jpeg(marker, 64, 60, bits=bits), may=CORRUPT)
+            yield case(f"jpeg {marker:x} of {bits} bits", grey_jpeg(marker, 64, 60, bits=bits), may=may)
 
 
 def _metadata() -> Iterator[Case]:
@@ -153,6 +155,8 @@ def _lies() -> Iterator[Case]:
     yield case(
         "jpeg of strange components", _bare(grey_jpeg(BASELINE, 64, 60)).replace(b"\1\x11", b"\1\0"), may=CORRUPT
     )
+    yield case("jpeg without its end", picture.removesuffix(EOI))
+    yield case("jpeg without its end, and more", picture[:-9], may=TRUNCATED)
     yield case("jpeg sampled too finely", SOI + sof(BASELINE, 64, 60, sampling=0xFF) + sos([1]) + EOI, may=CORRUPT)
     yield case("jpeg with a scan of others", picture.replace(b"\xff\xda\0\x0c\3\1", b"\xff\xda\0\x0c\3\7"), may=CORRUPT)
     yield case("jpeg of nothing but a start", SOI + b"\xff", may=TRUNCATED)

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,6 +79,36 @@ def test_the_alpha_of_a_webp_is_exact_and_its_colours_are_near() -> None:
 def test_a_webp_cannot_be_wider_than_its_format_allows() -> None:
     with pytest.raises(DimensionsTooLarge, match="max 16383x16383"):
         encode(np.zeros((1, 16384, 4), np.uint8), "webp")
+
+
+def test_a_webp_may_be_as_large_and_as_detailed_as_a_picture_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least effort describes such a picture in more bytes than the format has room for."""
+    tile = np.random.default_rng(3).integers(96, 160, (32, 32, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
+    efforts, save = [], Image.Image.save
+
+    def watched(image: Image.Image, *arguments: Any, **options: Any) -> None:
+        efforts.append(options["method"])
+        save(image, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", watched)
+
+    with Image.open(io.BytesIO(encode(np.tile(tile, (64, 64, 1)), "webp"))) as image:
+        assert (image.format, image.size) == ("WEBP", (4096, 4096))
+    assert efforts == [0, 4]  # of a smaller or plainer one this test would prove nothing
+
+
+def test_memory_that_is_short_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fail(*_: object, **options: object) -> None:
+        asked.append(options)
+        raise ValueError("encoding error 1")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+
+    with pytest.raises(ValueError, match="encoding error 1"):
+        encode(NOISE, "webp")
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("format_", ["png", "webp", "jpg"])

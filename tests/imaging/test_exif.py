@@ -32,6 +32,21 @@ def test_broken_data_is_upright(data: bytes) -> None:
     assert orientation(data) == 1
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "layout"), [(1, "B"), (3, "H"), (4, "I"), (6, "b"), (8, "h"), (9, "i")])
+def test_it_reads_every_kind_of_whole_number(order: str, kind: int, layout: str) -> None:
+    """The standard says SHORT; not every writer does."""
+    for value in (6, 0):
+        tiff = _tiff(order, (0x0112, kind, 1, 0))
+        assert orientation(tiff[:-4] + struct.pack(order + layout, value).ljust(4, b"\0")) == (value or 1)
+
+
+def test_a_number_below_zero_is_upright() -> None:
+    tiff = _tiff("<", (0x0112, 8, 1, 0))
+
+    assert orientation(tiff[:-4] + struct.pack("<i", -6)) == 1
+
+
 def test_a_tag_of_another_kind_is_upright() -> None:
     assert orientation(_tiff("<", (0x0112, 2, 1, 6))) == 1
 

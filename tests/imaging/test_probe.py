@@ -14,6 +14,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from app.imaging.errors import ImageError
 from app.imaging.limits import ImageLimits
 from app.imaging.probe import ImageFacts, probe
+from tests.hostile.parts import LOSSLESS, PROGRESSIVE, bmp, grey_jpeg
 from tests.imaging.pictures import disc, encoded, exif, noise, photo
 
 # Pillow warns of oddities in a picture's metadata; whether the picture may come in is decided here all the same.
@@ -135,6 +136,29 @@ def test_a_broken_header_is_corrupt() -> None:
     png[20] ^= 0xFF  # in IHDR, so that its checksum is wrong
 
     assert refusal(bytes(png)) == ("image_corrupt", "Image is damaged and cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (grey_jpeg(0xC1, 64, 60, bits=12), "JPEG with 12 bits"),
+        (grey_jpeg(PROGRESSIVE, 64, 60, bits=12), "JPEG with 12 bits"),
+        (grey_jpeg(LOSSLESS, 64, 60, bits=16), "JPEG with 16 bits"),
+        (grey_jpeg(0xC5, 64, 60), "hierarchical JPEG"),
+        (grey_jpeg(0xCB, 64, 60), "lossless arithmetic JPEG"),
+        (grey_jpeg(0xF7, 64, 60), "JPEG-LS"),
+        (bmp(64, 60, 2, pixels=bytes(9999), palette=bytes(16)), "BMP pixel depth (2)"),
+        (bmp(64, 60, 64, pixels=bytes(99999)), "BMP pixel depth (64)"),
+        (bmp(64, 60, 24, pixels=bytes(99999), compression=4), "BMP compression (4)"),
+        (
+            bmp(64, 60, 16, pixels=bytes(9999), compression=3, masks=struct.pack("<3I", 0xF00, 0xF0, 0xF)),
+            "BMP bitfields layout",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_kind_that_no_reader_reads_is_named_and_not_called_damaged(data: bytes, name: str) -> None:
+    assert refusal(data) == ("unsupported_format", f"Unsupported image format: {name}")
 
 
 @given(data=st.binary(max_size=300), format_=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", ""]))

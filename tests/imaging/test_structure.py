@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from app.imaging.errors import ImageError, TooComplex
-from app.imaging.structure import MAX_PROFILE_BYTES, Essence, essence_of_jpeg, essence_of_png, size_of_webp
+from app.imaging.structure import MAX_PARTS, MAX_PROFILE_BYTES, Essence, essence_of_jpeg, essence_of_png, size_of_webp
 from tests.hostile.parts import EOI, SOI, chunk, png, segment, sos
 from tests.imaging.pictures import disc, encoded, exif, noise
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-COM, APP2 = 0xFE, 0xE2
+COM, APP1 = 0xFE, 0xE1
 
 
 def jpeg_of(data: bytes, *, pixels: bool = True) -> Essence:
@@ -56,7 +56,7 @@ def test_the_pixels_of_a_png_are_the_same(mode: str) -> None:
 def test_a_header_is_small(format_: str, essence_of: Callable[..., Essence]) -> None:
     data = encoded(noise(640, 480), format_, icc_profile=SRGB, **({"quality": 95} if format_ == "JPEG" else {}))
 
-    header = essence_of(data, pixels=False).file.getvalue()
+    header = essence_of(data, pixels=False).file.read()
 
     assert len(header) < 1000 < len(data)
     assert b"ICC" not in header
@@ -80,7 +80,7 @@ def test_a_marker_is_found_wherever_it_stands(length: int, junk: bytes) -> None:
     data = encoded(noise(), "JPEG")
     end = 4 + int.from_bytes(data[4:6], "big")
 
-    assert jpeg_of(data[:end] + (junk * length)[:length] + data[end:]).file.getvalue() == jpeg_of(data).file.getvalue()
+    assert jpeg_of(data[:end] + (junk * length)[:length] + data[end:]).file.read() == jpeg_of(data).file.read()
 
 
 def test_scans_are_counted_to_the_end_of_the_picture_and_no_further() -> None:
@@ -100,7 +100,33 @@ def test_a_second_palette_or_header_has_no_say() -> None:
 
     once = png(before=chunk(b"tRNS", bytes(6)))
 
-    assert png_of(twice).file.getvalue() == once.removesuffix(chunk(b"IEND"))
+    assert png_of(twice).file.read() == once.removesuffix(chunk(b"IEND"))
+
+
+def test_empty_exif_does_not_hide_what_follows() -> None:
+    data = encoded(noise(), "JPEG", exif=exif(6))
+
+    assert jpeg_of(SOI + segment(APP1, b"Exif\0\0") + data[2:]).exif == exif(6)
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_exif_is_found_behind_the_pixels(pixels: bool) -> None:
+    turned = chunk(b"eXIf", exif(6)[6:])
+
+    assert png_of(png(after=chunk(b"tEXt", b"a\0b") + turned), pixels=pixels).exif == exif(6)[6:]
+    for harmless in (png() + turned, png(after=b"\0\0\0\1!!!!") + turned, png(after=turned[:-5])[:-12]):
+        assert png_of(harmless, pixels=pixels).exif is None
+    assert png_of(png(before=chunk(b"eXIf", b"first"), after=turned), pixels=pixels).exif == b"first"
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_parts_are_counted_to_the_end_of_a_png(pixels: bool) -> None:
+    many = chunk(b"tEXt") * MAX_PARTS
+
+    png_of(png() + many, pixels=pixels)
+    for name in (b"tEXt", b"IDAT"):
+        with pytest.raises(TooComplex):
+            png_of(png(after=chunk(name) * MAX_PARTS), pixels=pixels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (1, 2), (200, 333)])
@@ -116,4 +142,4 @@ def test_a_webp_says_its_size(width: int, height: int, options: dict[str, object
 def test_any_bytes_have_an_essence_or_a_fault(data: bytes, pixels: bool) -> None:
     for essence_of in (essence_of_jpeg, essence_of_png):
         with contextlib.suppress(ImageError):
-            assert essence_of(io.BytesIO(data), pixels=pixels).file.getvalue()
+            assert essence_of(io.BytesIO(data), pixels=pixels).file.read()

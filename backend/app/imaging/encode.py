@@ -22,6 +22,11 @@ _JPEG = (
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
 _WEBP_SIDE = 16383
+# Tried in turn. Pillow, because OpenCV does not let the effort be chosen: the least (0) takes a quarter of the time of
+# its 4, for a file that is a quarter larger, and still a tenth of a PNG. But the format has only 512 KiB of room to say
+# how each block is predicted, which the least overruns where 16 megapixels are detailed all over; 4 takes care to fit.
+_WEBP_EFFORTS = (0, 4)
+_NO_ROOM = "encoding error 6"  # libwebp by number
 _BLOCK = 8  # pixels of a JPEG that are packed together, along each side
 _STRIP = 64
 
@@ -44,11 +49,17 @@ def _webp(pixels: Pixels) -> bytes:
     """Lossy colour under an exact alpha."""
     if max(pixels.shape) > _WEBP_SIDE:
         raise DimensionsTooLarge(_WEBP_SIDE)
-    # Pillow, because OpenCV does not let the effort be chosen: the least (0) takes a quarter of the time of its 4, for
-    # a file that is a quarter larger, and still a tenth of a PNG.
     turned = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    file = io.BytesIO()
-    Image.fromarray(turned).save(file, "WEBP", quality=90, method=0)
+    image = Image.fromarray(turned)
+    for effort in _WEBP_EFFORTS:
+        file = io.BytesIO()
+        try:
+            image.save(file, "WEBP", quality=90, method=effort)
+        except ValueError as error:
+            if str(error) != _NO_ROOM or effort == _WEBP_EFFORTS[-1]:
+                raise
+        else:
+            break
     return file.getvalue()
 
 

@@ -6,7 +6,9 @@ the pixels first.
 
 import struct
 
-_ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
+_ORIENTATION = 0x0112
+# Whole numbers by TIFF's type. The standard says SHORT (3); not every writer does.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 UPRIGHT = 1
 
 
@@ -28,8 +30,8 @@ def orientation(exif: bytes) -> int:
         (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
         for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
             tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
-            if tag == _ORIENTATION and kind in (_SHORT, _LONG):
-                (value,) = struct.unpack_from(f"{order}{'H' if kind == _SHORT else 'I'}", tiff, entry + 8)
+            if tag == _ORIENTATION and kind in _NUMBERS:
+                (value,) = struct.unpack_from(order + _NUMBERS[kind], tiff, entry + 8)
                 return value if 1 <= value <= 8 else UPRIGHT
     except struct.error:
         return UPRIGHT

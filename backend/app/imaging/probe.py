@@ -4,6 +4,7 @@ The one module of this package that the API loads.
 """
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from app.imaging.errors import (
 from app.imaging.exif import UPRIGHT, orientation
 from app.imaging.formats import Format
 from app.imaging.limits import ImageLimits
-from app.imaging.structure import essence_of_jpeg, essence_of_png, size_of_webp
+from app.imaging.structure import Essence, essence_of_jpeg, essence_of_png, size_of_webp
 
 # Pillow's readers are called by class, not through Image.open: that would add its own guard against large pictures,
 # which is process-wide state that warns or raises by limits that are not ours. And the JPEG reader called so takes a
@@ -52,16 +53,22 @@ READER_ERRORS: Final = (
 )
 
 
+# What Pillow says of a BMP that is whole, and that it does not read.
+_UNREADABLE = re.compile(r"Unsupported (BMP (?:pixel depth|compression|bitfields).*)")
+
+
 @dataclass(frozen=True)
 class Opened:
     """`image`: Pillow's, with its header read and its pixels not yet decoded. `file`: what it reads from; for JPEG and
-    PNG that is what decides the pixels, and no more. `orientation`: by EXIF, 1 to 8.
+    PNG that is what decides the pixels, and no more. `orientation`: by EXIF, 1 to 8. The rest as of an `Essence`.
     """
 
     format: Format
     image: ImageFile
     file: BinaryIO
     orientation: int
+    gamma: int | None
+    tells_what_is_missing: bool
 
 
 @dataclass(frozen=True)
@@ -101,24 +108,25 @@ def open_picture(file: BinaryIO, limits: ImageLimits, *, pixels: bool) -> Opened
         ImageError: as for `probe`, dimensions included.
     """
     format_ = _check_bytes(file, limits)
-    source, exif = file, None
-    if essence_of := _ESSENCES.get(format_):
-        essence = essence_of(file, pixels=pixels)
-        source, exif = essence.file, essence.exif
+    essence_of = _ESSENCES.get(format_)
+    essence = essence_of(file, pixels=pixels) if essence_of else Essence(file, None)
     if format_ == "WEBP" and (size := size_of_webp(file)):
         _check_largest(*size, limits)
         file.seek(0)
     try:
-        image = _READERS[format_](source)
+        image = _READERS[format_](essence.file)
     except Image.DecompressionBombError as error:  # the WEBP reader's own guard, far above any sensible limit
         raise DimensionsTooLarge(limits.max_side) from error
     except READER_ERRORS as error:
         if is_out_of_memory(error):
             raise  # the machine's fault, not the picture's
+        if kind := _UNREADABLE.fullmatch(str(error)):
+            raise UnsupportedFormat(kind[1]) from error
         raise (ImageTruncated if _ends_too_soon(file, format_) else ImageCorrupt) from error
     _check_dimensions(*image.size, limits)
-    exif = exif or image.info.get("exif")
-    return Opened(format_, image, source, UPRIGHT if exif is None else orientation(exif))
+    exif = essence.exif or image.info.get("exif")
+    turn = UPRIGHT if exif is None else orientation(exif)
+    return Opened(format_, image, essence.file, turn, essence.gamma, essence.tells_what_is_missing)
 
 
 def _probe(file: BinaryIO, limits: ImageLimits) -> ImageFacts:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from app.imaging.errors import ImageCorrupt, ImageTruncated, TooComplex
+from app.imaging.errors import ImageCorrupt, ImageTruncated, TooComplex, UnsupportedFormat
 
 MAX_PARTS: Final = 25_000
 """Of a file. A PNG of 10 MiB whose writer flushes every kilobyte has 10,000."""
@@ -35,10 +35,16 @@ _FIRST_BLOCK = 64  # most markers stand where they are expected
 
 @dataclass(frozen=True)
 class Essence:
-    """`file`: the parts that decide the pixels, for a reader. `exif`: the EXIF data that stood among them."""
+    """`file`: the parts that decide the pixels, for a reader. `exif`: the EXIF data that stood among them.
 
-    file: io.BytesIO
+    `gamma`: a PNG's, in units of 1/100,000, where it says nothing better of its colours. `tells_what_is_missing`: of a
+    JPEG in one scan and Huffman's code, whose reader notices every bit that it lacks.
+    """
+
+    file: BinaryIO
     exif: bytes | None
+    gamma: int | None = None
+    tells_what_is_missing: bool = False
 
 
 def essence_of_jpeg(file: BinaryIO, *, pixels: bool) -> Essence:
@@ -49,7 +55,8 @@ def essence_of_jpeg(file: BinaryIO, *, pixels: bool) -> Essence:
         pixels: False for the header alone, up to the first scan.
 
     Raises:
-        ImageError: the chain is broken, ends before the first scan, or is too long.
+        ImageError: the chain is broken, ends before the first scan, or is too long; or it is of a kind that no reader
+            reads.
     """
     file.seek(2)
     tables: list[bytes] = []
@@ -60,13 +67,14 @@ def essence_of_jpeg(file: BinaryIO, *, pixels: bool) -> Essence:
         if marker == _SOS:
             tables.append(segment)
             break
+        _check_kind(marker, content)
         if marker in _FRAMES:
             components, frame = content[5] if len(content) > 5 else 0, marker
         if marker in _TABLES or _tells_colours(marker, content):
             tables.append(segment)
         elif marker == _APP2 and content.startswith(b"ICC_PROFILE\0") and len(content) >= 14 and pixels:
             profile.append(segment)
-        elif marker == _APP1 and content.startswith(b"Exif\0\0") and exif is None:
+        elif marker == _APP1 and content.startswith(b"Exif\0\0") and len(content) > 6 and exif is None:
             exif = content
     if sum(map(len, tables)) > _MAX_TABLE_BYTES:
         raise TooComplex
@@ -74,12 +82,13 @@ def essence_of_jpeg(file: BinaryIO, *, pixels: bool) -> Essence:
         profile = []
     begin = file.tell()
     # In any other file a second scan is an error, and every reader's last word.
-    if frame in _PROGRESSIVE or content[:1] != bytes([components]):
+    in_one_scan = frame not in _PROGRESSIVE and content[:1] == bytes([components])
+    if not in_one_scan:
         _count_scans(file, MAX_ARITHMETIC_SCANS if frame in _ARITHMETIC else MAX_SCANS)
         file.seek(begin)
     # Pillow wants the profile before the frame.
     kept = [b"\xff\xd8", *profile, *tables, file.read() if pixels else b""]
-    return Essence(io.BytesIO(b"".join(kept)), exif)
+    return Essence(io.BytesIO(b"".join(kept)), exif, tells_what_is_missing=in_one_scan and frame in _HUFFMAN)
 
 
 def essence_of_png(file: BinaryIO, *, pixels: bool) -> Essence:
@@ -94,9 +103,9 @@ def essence_of_png(file: BinaryIO, *, pixels: bool) -> Essence:
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    kept, chunks = [file.read(8)], _chunks(file, size)
-    wanted = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"} | ({b"iCCP"} if pixels else set())
-    exif = None
+    signature, chunks = file.read(8), _chunks(file, size)
+    wanted = _HEADER | _COLOURS if pixels else _HEADER
+    found: dict[bytes, bytes] = {}  # whole chunks
     for name, begin, end in chunks:
         if name == b"IDAT":
             break
@@ -104,22 +113,16 @@ def essence_of_png(file: BinaryIO, *, pixels: bool) -> Essence:
             raise ImageCorrupt
         if end > size:
             raise ImageTruncated
-        if name in wanted:
-            wanted.remove(name)  # a second one has no say
+        if name in wanted and name not in found:  # a second one has no say
             file.seek(begin)
-            chunk = file.read(end - begin)
-            if name == b"eXIf":
-                exif = chunk[8:-4]
-            elif name != b"iCCP" or _is_fit(chunk[8:-4]):
-                kept.append(chunk)
+            found[name] = file.read(end - begin)
     else:
         raise ImageTruncated
+    behind, exif = _behind_pixels(file, size, chunks)
     file.seek(begin)
-    if pixels:
-        end = next((begin for name, begin, _ in chunks if name != b"IDAT"), size)
-        file.seek(begin)
-    kept.append(file.read(end - begin if pixels else 8))
-    return Essence(io.BytesIO(b"".join(kept)), exif)
+    kept = [signature, *_shown(found), file.read(behind - begin if pixels else 8)]
+    exif = found.get(b"eXIf", exif)
+    return Essence(io.BytesIO(b"".join(kept)), None if exif is None else exif[8:-4], gamma=_gamma_of(found))
 
 
 def size_of_webp(file: BinaryIO) -> tuple[int, int] | None:
@@ -141,8 +144,14 @@ _SOI, _EOI, _SOS, _TEM, _APP0, _APP1, _APP2, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0x
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
+_HUFFMAN = frozenset((0xC0, 0xC1))
+_UNREADABLE: Final = {
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xCB: "lossless arithmetic JPEG",
+    0xF7: "JPEG-LS",
+}
 _TABLES = _FRAMES | frozenset((0xC4, 0xCC, *range(0xDB, 0xE0)))
-_KNOWN = _TABLES | frozenset((_SOS, *range(_APP0, 0xF0), _COM))
+_KNOWN = _TABLES | _UNREADABLE.keys() | frozenset((_SOS, *range(_APP0, 0xF0), _COM))
 # Stuffed zeros and restarts belong to the pixels, repeated \xff to nothing.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
@@ -197,10 +206,24 @@ def _find_marker(file: BinaryIO) -> int | None:
     return None
 
 
+def _check_kind(marker: int, content: bytes) -> None:
+    """Refuse by name what is whole, and what no reader reads."""
+    if marker in _UNREADABLE:
+        raise UnsupportedFormat(_UNREADABLE[marker])
+    if marker in _FRAMES and content and 8 < content[0] <= 16:
+        raise UnsupportedFormat(f"JPEG with {content[0]} bits")
+
+
 def _tells_colours(marker: int, content: bytes) -> bool:
     return (marker == _APP0 and content.startswith(b"JFIF\0") and len(content) >= 14) or (
         marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12
     )
+
+
+# PNG: chunks that are looked at before the pixels.
+_HEADER = frozenset((b"IHDR", b"PLTE", b"tRNS", b"eXIf"))
+_COLOURS = frozenset((b"iCCP", b"sRGB", b"cICP", b"gAMA"))
+_GAMMAS = range(16, 625_000_001)  # libpng believes these
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -216,6 +239,47 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         yield name, begin, end
         begin = end
     raise TooComplex
+
+
+def _behind_pixels(file: BinaryIO, size: int, chunks: Iterator[tuple[bytes, int, int]]) -> tuple[int, bytes | None]:
+    """Where the pixels end whose first chunk is behind us, and the EXIF chunk that may follow them."""
+    behind, exif = None, None
+    for name, begin, end in chunks:
+        if behind is None and name != b"IDAT":
+            behind = begin
+        if name == b"IEND" or not name.isalpha() or end > size:  # what follows cannot harm the pixels
+            break
+        if name == b"eXIf" and exif is None:
+            file.seek(begin)
+            exif = file.read(end - begin)
+    return size if behind is None else behind, exif
+
+
+def _shown(found: dict[bytes, bytes]) -> Iterator[bytes]:
+    """The chunks that a reader gets to see."""
+    for name, chunk in found.items():
+        if (
+            name in (b"IHDR", b"PLTE")
+            or (name == b"tRNS" and _is_of_right_length(chunk, found))
+            or (name == b"iCCP" and _is_fit(chunk[8:-4]))
+        ):
+            yield chunk
+
+
+def _is_of_right_length(trns: bytes, found: dict[bytes, bytes]) -> bool:
+    """Whether a PNG's transparency is what its type of colour asks for. As libpng, and so as browsers, judge it."""
+    length, colour = len(trns) - 12, found.get(b"IHDR", b"")[17:18]
+    if colour == b"\3":
+        return 0 < length <= (len(found.get(b"PLTE", b"")) - 12) // 3
+    return length == {b"\0": 2, b"\2": 6}.get(colour)
+
+
+def _gamma_of(found: dict[bytes, bytes]) -> int | None:
+    if found.keys() & {b"iCCP", b"sRGB", b"cICP"}:  # each says more
+        return None
+    content = found.get(b"gAMA", b"")[8:-4]
+    gamma = int.from_bytes(content, "big")
+    return gamma if len(content) == 4 and gamma in _GAMMAS else None
 
 
 def _is_fit(iccp: bytes) -> bool:
