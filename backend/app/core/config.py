@@ -209,6 +209,15 @@ class Settings(BaseSettings):
     quota_active_tasks: int = Field(200, ge=0, description="tasks of one account that are not over; 0: no limit")
     quota_images_per_month: int = Field(0, ge=0, description="images of one account in a calendar month; 0: no limit")
 
+    max_batch_files: int = Field(1000, ge=1, le=10_000, description="pictures in one batch")
+    max_batch_bytes: int = Field(512 * MIB, ge=MIB, description="largest request that brings a batch, in bytes")
+    sync_wait_seconds: float = Field(
+        25.0, ge=0, le=25, description="how long an answer waits for its picture; after that it names the task"
+    )
+    webhook_give_up_seconds: float = Field(
+        5 * DAY, gt=0, description="an address that has failed for so long gets no more webhooks"
+    )
+
     url_ingest_enabled: bool = Field(True, description="images may be named by their URL, which the API then fetches")
     outbound_allowed_networks: Networks = Field(
         (), description="networks like 10.1.0.0/16, by commas, that may be fetched from although they are private"

@@ -14,6 +14,7 @@ class TaskStatus(StrEnum):
 
 
 class UploadStatus(StrEnum):
+    REMOTE = "remote"  # promised, and still at its URL: a worker fetches it
     PENDING = "pending"  # the intent is recorded, the object may or may not be there
     STORED = "stored"
     EXPIRED = "expired"  # past its time: the object is deleted, or about to be

@@ -51,7 +51,7 @@ class Control:
             task = _owned(session, task_id, user.id)
             if task.status not in tasks.REVIVABLE:
                 raise _not_revivable(task)
-            pixels = task.upload.width * task.upload.height
+            pixels = task.upload.pixels
         if refusal := self.limits.pixels(user, pixels):
             raise refusal
         with self.sessions.begin() as session:

@@ -136,7 +136,7 @@ class Limits:
     def count_image(self, session: Session, user: User, upload: Upload) -> None:
         """Count an image of the month, in the transaction that takes it in. Raises `TooManyRequests`."""
         allowed = self.of(user).images_per_month
-        if not usage.add_image(session, user.id, upload.width * upload.height / 1e6, limit=allowed):
+        if not usage.add_image(session, user.id, upload.pixels / 1e6, limit=allowed):
             raise self._month_is_full(session, allowed)
 
     def _take(self, name: str, who: str, limit: int, cost: int = 1) -> Standing | None:

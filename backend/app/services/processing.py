@@ -235,7 +235,7 @@ class Processing:
             "metadata": {
                 "original_size": [upload.width, upload.height],
                 "processed_size": [cutout.width, cutout.height] if cutout else None,
-                "compression_ratio": round(len(cutout.data) / upload.size_bytes, 3) if cutout else None,
+                "compression_ratio": round(len(cutout.data) / upload.size_bytes, 3) if cutout and upload.size_bytes else None,
             },
             "quality": task.options.get("quality"),
             "engine": f"{self.engine.name} {self.engine.precision}",

@@ -196,4 +196,4 @@ def attempt_keys(task: Task) -> Sequence[str]:
 
 
 def _original(upload: Upload) -> _Doomed:
-    return _Doomed(upload.id, [upload.key], 1, upload.size_bytes)
+    return _Doomed(upload.id, [upload.key], 1, upload.size_bytes or 0)

@@ -119,7 +119,7 @@ class Submissions:
 
     def _intend(self, upload: Upload, user: User, asked: Once | None) -> Mapping[str, Any] | None:
         """Record what is about to be stored. What an earlier request was answered, if this one repeats it."""
-        refusal = self.backlog.look() or self.limits.pixels(user, upload.width * upload.height)
+        refusal = self.backlog.look() or self.limits.pixels(user, upload.pixels)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return earlier

@@ -1,9 +1,6 @@
-"""The tables. What must always hold is a constraint here, not a hope in the code.
+"""Pictures and what is done with them."""
 
-Every time is the database's `now()`: no clock of a worker or an API process enters a comparison.
-"""
-
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +8,12 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ColumnElement,
-    DateTime,
-    Double,
     ForeignKey,
     Identity,
     Index,
+    Integer,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -26,113 +23,13 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.core.options import ResultFormat
 from app.core.states import TERMINAL, WAITING, Stage, TaskStatus, UploadStatus
 from app.db.base import Base
+from app.db.models.columns import NOW, Timestamp, one_of
 
-Timestamp = DateTime(timezone=True)
-NOW = text("now()")
 # Ended tasks with attempts that came to nothing, and may have left an object.
 UNTIDY = (
     "finished_at IS NOT NULL AND tidied_at IS NULL"
     " AND (status = 'completed' AND attempt > 1 OR status IN ('cancelled', 'failed') AND attempt > 0)"
 )
-
-
-def one_of(column: str, values: Any) -> str:
-    """SQL for "column is one of these words"; the words are our own enumerations, never a user's."""
-    return f"{column} IN ({', '.join(repr(str(v)) for v in sorted(values))})"
-
-
-class User(Base):
-    """An account. Without a password hash nobody can log in to it (the local user of the command line)."""
-
-    __tablename__ = "users"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    email: Mapped[str] = mapped_column(Text, unique=True)
-    password_hash: Mapped[str | None] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(Text, server_default="user")
-    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
-    token_version: Mapped[int] = mapped_column(server_default=text("0"))
-    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-
-    # Its own limits, 0 for none; null: those of the settings.
-    requests_per_minute: Mapped[int | None]
-    reads_per_minute: Mapped[int | None]
-    megapixels_per_minute: Mapped[int | None]
-    active_tasks: Mapped[int | None]
-    images_per_month: Mapped[int | None]
-
-    __table_args__ = (
-        CheckConstraint(one_of("role", {"user", "admin"}), name="role"),
-        CheckConstraint("email = lower(email)", name="email_lower"),
-        CheckConstraint(
-            "coalesce(least(requests_per_minute, reads_per_minute, megapixels_per_minute, active_tasks,"
-            " images_per_month), 0) >= 0",
-            name="limits",
-        ),
-    )
-
-
-class Login(Base):
-    """A family of refresh tokens: what a login began. One token of it holds at a time."""
-
-    __tablename__ = "logins"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    token_id: Mapped[UUID]  # `jti` of the refresh token that holds
-    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    refreshed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    expires_at: Mapped[datetime] = mapped_column(Timestamp)
-    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
-
-    __table_args__ = (Index("ix_logins_user_id", "user_id"), Index("ix_logins_expires_at", "expires_at"))
-
-
-class ApiKey(Base):
-    """A key for programs. Its secret is random, so a fast hash of it is enough."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    prefix: Mapped[str] = mapped_column(Text, unique=True)  # the part that may be shown
-    secret_hash: Mapped[str] = mapped_column(Text)  # SHA-256
-    name: Mapped[str] = mapped_column(Text)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
-
-    __table_args__ = (Index("ix_api_keys_user_id", "user_id"),)
-
-
-class LoginFailure(Base):
-    """Wrong passwords of late, by account or by address (`subject`). Here and not in Redis, which may forget."""
-
-    __tablename__ = "login_failures"
-
-    subject: Mapped[str] = mapped_column(Text, primary_key=True)
-    failures: Mapped[int]
-    first_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    last_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    blocked_until: Mapped[datetime | None] = mapped_column(Timestamp)
-
-    __table_args__ = (
-        CheckConstraint("failures > 0", name="failures"),
-        Index("ix_login_failures_last_at", "last_at"),
-    )
-
-
-class Usage(Base):
-    """What an account has had done in a calendar month (UTC; `month` is its first day)."""
-
-    __tablename__ = "usage"
-
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    month: Mapped[date] = mapped_column(primary_key=True)
-    images: Mapped[int] = mapped_column(server_default=text("0"))
-    megapixels: Mapped[float] = mapped_column(Double, server_default=text("0"))
 
 
 class Upload(Base):
@@ -145,22 +42,32 @@ class Upload(Base):
     status: Mapped[UploadStatus] = mapped_column(Text, server_default=UploadStatus.PENDING)
     key: Mapped[str] = mapped_column(Text, unique=True)
     filename: Mapped[str | None] = mapped_column(Text)
-    format: Mapped[str] = mapped_column(Text)
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
-    width: Mapped[int]
-    height: Mapped[int]
-    sha256: Mapped[str] = mapped_column(Text)
+    source_url: Mapped[str | None] = mapped_column(Text)  # where a worker fetches it from
+    # Known once it is here.
+    format: Mapped[str | None] = mapped_column(Text)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    sha256: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     purged_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when the object is known to be gone
 
     __table_args__ = (
         CheckConstraint(one_of("status", UploadStatus), name="status"),
         CheckConstraint("size_bytes > 0 AND width > 0 AND height > 0", name="measures"),
+        CheckConstraint("(status IN ('pending', 'stored')) <= (sha256 IS NOT NULL)", name="facts"),
+        CheckConstraint("(status = 'remote') <= (source_url IS NOT NULL)", name="remote"),
+        Index("ix_uploads_sha256", "user_id", "sha256"),
         Index("ix_uploads_pending", "created_at", postgresql_where=text("status = 'pending'")),
         Index("ix_uploads_stored", "created_at", postgresql_where=text("status = 'stored'")),
         Index("ix_uploads_unpurged", "id", postgresql_where=text("status = 'expired' AND purged_at IS NULL")),
         Index("ix_uploads_user_id", "user_id"),
     )
+
+    @property
+    def pixels(self) -> int:
+        """0 as long as it is not here."""
+        return (self.width or 0) * (self.height or 0)
 
 
 class Task(Base):
@@ -171,9 +78,13 @@ class Task(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     upload_id: Mapped[UUID] = mapped_column(ForeignKey("uploads.id"))
-    batch_id: Mapped[UUID | None]
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batches.id"))
+    item: Mapped[int | None]  # its place in the batch, from 0 on
+    name: Mapped[str | None] = mapped_column(Text)  # in the batch; with folders, as in the archive
     operation: Mapped[str] = mapped_column(Text)
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    recipe: Mapped[str | None] = mapped_column(Text)  # whose options these are, as name@version
+    webhook_url: Mapped[str | None] = mapped_column(Text)  # told when it ends, by a trigger
     queue: Mapped[str] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
 
@@ -200,6 +111,9 @@ class Task(Base):
     result_bytes: Mapped[int | None] = mapped_column(BigInteger)
     result_width: Mapped[int | None]
     result_height: Mapped[int | None]
+    # Left, top, width and height in pixels: of the subject in the original as displayed, and of it in the result.
+    subject_box: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    result_box: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
     confidence: Mapped[float | None]
     processing_seconds: Mapped[float | None]
     purged_at: Mapped[datetime | None] = mapped_column(Timestamp)  # since when its objects are known to be gone
@@ -295,42 +209,44 @@ class TaskEvent(Base):
     __table_args__ = (Index("ix_task_events_task_id", "task_id", "id"),)
 
 
-class IdempotencyKey(Base):
-    """A creating request that its client may repeat: who works on it, and what it was answered."""
+class Batch(Base):
+    """Many pictures at once. Its items are tasks; what was refused on the way in has none, and is listed here."""
 
-    __tablename__ = "idempotency_keys"
+    __tablename__ = "batches"
 
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    route: Mapped[str] = mapped_column(Text, primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(Text)  # of what was sent: SHA-256
-    holder: Mapped[UUID]  # the request that works on it
-    locked_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str | None] = mapped_column(Text)
+    total: Mapped[int]  # tasks
+    refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    webhook_url: Mapped[str | None] = mapped_column(Text)  # told when all have ended, by a trigger
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    __table_args__ = (
+        CheckConstraint("total >= 0", name="total"),
+        Index("ix_batches_user", "user_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_batches_unfinished", "created_at", postgresql_where=text("finished_at IS NULL")),
+    )
+
+
+class Matte(Base):
+    """A matte that was found once, for other options and for the same picture again. The row is written first: whoever
+    else needs it waits a moment for him who makes it."""
+
+    __tablename__ = "mattes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    sha256: Mapped[str] = mapped_column(Text)  # of the original's file
+    model: Mapped[str] = mapped_column(Text)
+    level: Mapped[str] = mapped_column(Text)
+    confidence: Mapped[float | None]
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    stored_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
-    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
-
-
-class Counter(Base):
-    """What all processes together have counted, for those who watch; never a reason for anything."""
-
-    __tablename__ = "counters"
-
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    labels: Mapped[str] = mapped_column(Text, primary_key=True, server_default="")
-    value: Mapped[float] = mapped_column(Double, server_default=text("0"))
-
-
-class WorkerHeartbeat(Base):
-    """One row for each live process: a warm worker child, or a sweeper."""
-
-    __tablename__ = "worker_heartbeats"
-
-    id: Mapped[str] = mapped_column(Text, primary_key=True)  # host:pid
-    kind: Mapped[str] = mapped_column(Text)
-    engine: Mapped[str | None] = mapped_column(Text)  # of a worker: what it runs the network with, and why
-    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-    beat_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
-
-    __table_args__ = (CheckConstraint(one_of("kind", {"worker", "sweeper"}), name="kind"),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "sha256", "model", "level"),
+        Index("ix_mattes_created_at", "created_at"),
+    )
