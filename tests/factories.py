@@ -7,12 +7,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, update
 
 from app.core.config import Settings
-from app.core.options import Operation, RemovalOptions
+from app.core.operations import REMOVE_BACKGROUND
+from app.core.options import RemovalOptions
 from app.core.states import UploadStatus
 from app.core.timing import Timing
 from app.db import tasks
 from app.db.base import Sessions
-from app.db.models import Task, Upload
+from app.db.models import Batch, Task, Upload
 from app.db.tasks import Claim, Result
 from app.services.counting import Counts
 from app.services.limiter import Limiter
@@ -20,7 +21,14 @@ from app.services.limits import Limits
 from app.storage.base import original_key
 
 TIMING = Timing.from_timeout(300)
-RESULT = Result("processed/a/b/1.png", 1234, 80, 60, 0.9)
+RESULT = Result("processed/a/b/1.png", 1234, 80, 60, 0.9, [5, 6, 60, 40], [10, 10, 60, 40])
+
+
+def make_batch(sessions: Sessions, user_id: UUID) -> UUID:
+    batch_id = uuid4()
+    with sessions.begin() as session:
+        session.add(Batch(id=batch_id, user_id=user_id, total=1, refused=[]))
+    return batch_id
 
 
 def make_task(
@@ -47,7 +55,7 @@ def make_task(
         id=task_id,
         user_id=user_id,
         upload_id=uses,
-        operation=Operation.REMOVE_BACKGROUND,
+        operation=REMOVE_BACKGROUND,
         **values,
     )
     with sessions.begin() as session:

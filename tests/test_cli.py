@@ -35,7 +35,7 @@ def quickbg(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["remove"], ["remove", "--padding", "-1", "a.jpg"], ["up", "--port", "0"], ["no"]]
+    "arguments", [["remove"], ["remove", "--jobs", "0", "a.jpg"], ["watch", "a"], ["up", "--port", "0"], ["no"]]
 )
 def test_a_wrong_call_is_code_2(quickbg: Run, arguments: list[str]) -> None:
     done = quickbg(*arguments)
@@ -56,13 +56,15 @@ def test_names_that_contradict_one_another_are_code_2_and_one_line(quickbg: Run,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--option", "padding"], "--option padding: this is not of the form name=value."),
         (["--quality", "fast"], "quality: Input should be 'balanced' or 'best' (given: 'fast')"),
         (["--format", "gif"], "format: Input should be 'png', 'webp', 'jpg' or 'zip' (given: 'gif')"),
         (["-o", "x.jpg"], "format: jpg cannot be transparent: name a background, such as #ffffff (given: 'jpg')"),
         (["--background", "red", "-o", "x.webp", "--format", "png"], "--output x.webp contradicts --format png."),
         (
             ["--background", "reddish"],
-            "background: this is no colour; write #rgb, #rrggbb, a name such as white, or nothing (given: 'reddish')",
+            "background: this is no background; write a colour (#rgb, #rrggbb or a name such as white), "
+            "linear-gradient(…), blur(…), s3: and a key, or a URL (given: 'reddish')",
         ),
     ],
 )
@@ -78,7 +80,27 @@ def test_options_that_make_no_sense_are_code_2_and_one_line(
 def test_pictures_that_are_not_there_are_told_without_starting_anything(quickbg: Run, tmp_path: Path) -> None:
     done = quickbg("remove", "nope.jpg", ".", "--data", "data")
     assert done.returncode == 1
-    assert done.stderr == "nope.jpg: There is no such file\n.: Is a folder; name the pictures in it\n"
+    assert done.stderr.splitlines() == [
+        ".: There is no picture in this folder; --recursive looks into its subfolders, too",
+        "nope.jpg: There is no such file",
+        "0 cut out, 2 failed.",
+    ]
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_there_already_starts_nothing(quickbg: Run, tmp_path: Path) -> None:
+    for name in ("in/a.jpg", "in/sub/b.png", "out/a-cutout.webp", "out/sub/b-cutout.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = quickbg("remove", "-r", "in", "-o", "out", "--format", "webp", "--data", "data")
+    assert (done.returncode, done.stderr) == (0, "2 there already.\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_its_own_is_needed_for_what_is_watched(quickbg: Run, tmp_path: Path) -> None:
+    done = quickbg("watch", ".", str(tmp_path), "--data", "data")
+    assert done.returncode == 2
+    assert done.stderr == "quickbg: The results need a folder of their own; it may lie in the watched one.\n"
     assert not (tmp_path / "data").exists()
 
 

@@ -28,11 +28,18 @@ __all__ = ["client", "headers"]
 
 URL = "/api/v1/uploads"
 DEFAULTS = {
+    "operation": "remove-background",
+    "model": "isnet-general-use",
     "refine": True,
     "trim": True,
-    "padding": 10,
+    "padding": "10px",
     "quality": "balanced",
     "background": None,
+    "size": "original",
+    "scale": "original",
+    "position": None,
+    "shadow": "none",
+    "shadow_opacity": 50,
     "format": "png",
 }
 Send = Callable[..., Response]
@@ -91,7 +98,7 @@ def test_every_promised_format_is_taken_whatever_its_name(send: Send, kind: str)
 def test_options_are_recorded(send: Send, sessions: Sessions) -> None:
     answer = send(encoded(), refine="false", trim="0", padding="3")
     assert answer.status_code == 202
-    asked = {"refine": False, "trim": False, "padding": 3}
+    asked = {"refine": False, "trim": False, "padding": "3px"}
     assert row(sessions, UUID(answer.json()["task_id"])).options == DEFAULTS | asked
 
 

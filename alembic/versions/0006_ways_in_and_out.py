@@ -107,12 +107,19 @@ def _mattes() -> None:
         sa.Column("confidence", sa.Float(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         _time("stored_at"),
+        _time("dropped_at"),
         _time("created_at", nullable=False),
         _owner("mattes"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mattes")),
-        sa.UniqueConstraint("user_id", "sha256", "model", "level", name=op.f("uq_mattes_user_id_sha256_model_level")),
     )
-    op.create_index("ix_mattes_created_at", "mattes", ["created_at"])
+    op.create_index(
+        "ix_mattes_wanted",
+        "mattes",
+        ["user_id", "sha256", "model", "level"],
+        unique=True,
+        postgresql_where=sa.text("dropped_at IS NULL"),
+    )
+    op.create_index("ix_mattes_dropped", "mattes", ["id"], postgresql_where=sa.text("dropped_at IS NOT NULL"))
 
 
 def _recipes() -> None:
@@ -183,6 +190,7 @@ def _webhooks() -> None:
         sa.Column("payload", postgresql.JSONB(), nullable=False),
         sa.Column("status", sa.Text(), server_default="pending", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("by_hand", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         _time("created_at", nullable=False),
         _time("next_at", nullable=False),
         _time("ended_at"),
@@ -196,6 +204,13 @@ def _webhooks() -> None:
     op.create_index(
         "ix_webhook_deliveries_due", "webhook_deliveries", ["next_at"], postgresql_where=sa.text("status = 'pending'")
     )
+    op.create_index(
+        "ix_webhook_deliveries_pending",
+        "webhook_deliveries",
+        ["user_id", "url"],
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index("ix_webhook_deliveries_ended_at", "webhook_deliveries", ["ended_at"])
     op.create_index(
         "ix_webhook_deliveries_user",
         "webhook_deliveries",

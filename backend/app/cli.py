@@ -22,6 +22,7 @@ from app.shell.errors import SettingsProblem, UsageProblem
 if TYPE_CHECKING:
     from app.embedded.control import Stack
     from app.embedded.state import State
+    from app.shell.client import Tokens
 
 NAMES = (*SERVICES, *APPLICATION)
 NOT_RUNNING = 3
@@ -36,6 +37,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Data = Annotated[Path, typer.Option("--data", help="Folder of the data.", show_default="var", readable=False)]
+
+# The options of a removal. What is not named is not sent: the service, or a recipe, says what it means then.
+Text = str | None
+Format = Annotated[Text, typer.Option("--format", help="png, webp, jpg (with --background) or zip. [by -o, or png]")]
+Background = Annotated[Text, typer.Option(help="A colour such as white or #fff, a gradient, blur(2%), or a picture.")]
+Quality = Annotated[Text, typer.Option(help="balanced, or best (slower, finer edges).")]
+Operation = Annotated[Text, typer.Option(help="What is made of it, such as mask. [remove-background]")]
+Refine = Annotated[bool | None, typer.Option("--refine/--no-refine", help="Refine the edges. [refine]")]
+Trim = Annotated[bool | None, typer.Option("--trim/--no-trim", help="Cut down to the subject. [trim]")]
+Padding = Annotated[Text, typer.Option(help="What is kept around it, such as 5% or 20. [10px]")]
+Size = Annotated[Text, typer.Option(help="Of the result, such as 2000x2000 or 4:5. [original]")]
+Scale = Annotated[Text, typer.Option(help="How much of it the subject fills, such as 80%.")]
+Position = Annotated[Text, typer.Option(help="Where the subject is, such as center or '50% 90%'.")]
+Shadow = Annotated[Text, typer.Option(help="none, or drop.")]
+Recipe = Annotated[Text, typer.Option(help="Options kept under a name; named ones go before them.")]
+More = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other option of the API.")]
+Jobs = Annotated[int | None, typer.Option(min=1, max=100, help="Pictures at once. [as suits the service]")]
+SWITCHES = (
+    *("format", "background", "quality", "operation", "refine", "trim", "padding"),
+    *("size", "scale", "position", "shadow", "recipe"),
+)
 
 
 @app.command()
@@ -163,44 +185,99 @@ def token(data: Data = DEFAULT_DATA) -> None:
 
 @app.command()
 def remove(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WEBP or BMP files.", readable=False)],
+    context: typer.Context,
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders, patterns, URLs, or - for standard input.")],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The file to write, or a folder (ending in /).")
+        str | None, typer.Option("--output", "-o", help="The file to write, a folder (ending in /), or -.")
     ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Subfolders, too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Refine the edges.")] = True,
-    trim: Annotated[bool, typer.Option("--trim/--no-trim", help="Cut down to the subject.")] = True,
-    padding: Annotated[int, typer.Option(help="Pixels kept around it.", min=0)] = 10,
-    quality: Annotated[str, typer.Option(help="balanced, or best (slower, finer edges).")] = "balanced",
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="png, webp, jpg (with --background) or zip.", show_default="by --output, or png"),
-    ] = None,
-    background: Annotated[str, typer.Option(help="A colour: #rgb, #rrggbb or a name such as white.")] = "transparent",
+    jobs: Jobs = None,
+    format_: Format = None,
+    background: Background = None,
+    quality: Quality = None,
+    operation: Operation = None,
+    refine: Refine = None,
+    trim: Trim = None,
+    padding: Padding = None,
+    size: Size = None,
+    scale: Scale = None,
+    position: Position = None,
+    shadow: Shadow = None,
+    recipe: Recipe = None,
+    option: More = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Cut pictures out; each result lies beside its picture as NAME-cutout.png, or what its format is."""
-    from app.core.options import read_options
-    from app.shell.client import Tokens
-    from app.shell.display import say, watching
+    """Cut pictures out; each result lies beside its picture as NAME-cutout.png, or what its format is.
+
+    What is there already and younger than its picture is left alone: the same call goes on after an interruption.
+    """
+    from app.shell.client import Client
+    from app.shell.display import say, summary, watching
+    from app.shell.fields import read
+    from app.shell.piping import check, plain, streams
     from app.shell.removal import remove as remove_all
     from app.shell.serving import borrowed
-    from app.shell.targets import format_of, plan
+    from app.shell.sources import expand
+    from app.shell.targets import plan
 
-    asked = {"refine": refine, "trim": trim, "padding": padding, "quality": quality, "background": background}
-    options = read_options(asked | {"format": format_of(output, format_)})
-    jobs, failures = plan(pictures, output, options.format, force=force)
-    # What is left out means its default; so a service that runs since before an update knows all that it is sent.
-    fields = {name: str(value) for name, value in options.model_dump(mode="json", exclude_defaults=True).items()}
+    asked = read(_typed(context), option or [], plain(output))
+    check(pictures, output)
     _stop_on_signals()
-    if jobs:
-        with borrowed(Layout.at(data)) as stack, watching() as watch:
-            tokens = Tokens(lambda: _mint(stack.state))
-            failures += remove_all(stack.address, tokens, jobs, fields, watch)
-    for failure in failures:
-        say(str(failure))
-    if failures:
-        raise typer.Exit(1)
+    with streams(pictures, output) as ends:
+        found, failures = expand(ends.pictures, recursive=recursive, leave_out=ends.output)
+        planned = plan(found, ends.output, asked.format, force=force)
+        failures += planned.failures
+        done = len(planned.jobs)
+        if done:
+            with borrowed(Layout.at(data)) as stack, watching(done, quiet=ends.is_stream) as seen:
+                client = Client(stack.address, _tokens(stack))
+                failed = remove_all(client, planned.jobs, asked.fields, seen, jobs or _fitting(stack))
+            failures, done = failures + failed, done - len(failed)
+        for failure in failures:
+            say(ends.told(failure))
+        summary(done, planned.there, len(failures))
+        if failures:
+            raise typer.Exit(1)
+        ends.send()
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    inside: Annotated[Path, typer.Argument(metavar="IN", help="The folder where pictures appear.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the results.")],
+    jobs: Jobs = None,
+    format_: Format = None,
+    background: Background = None,
+    quality: Quality = None,
+    operation: Operation = None,
+    refine: Refine = None,
+    trim: Trim = None,
+    padding: Padding = None,
+    size: Size = None,
+    scale: Scale = None,
+    position: Position = None,
+    shadow: Shadow = None,
+    recipe: Recipe = None,
+    option: More = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Cut out what appears or changes in a folder and those below it, until Ctrl-C."""
+    from app.shell.display import say, summary
+    from app.shell.fields import read
+    from app.shell.serving import borrowed
+    from app.shell.watching import Folder, check
+    from app.shell.watching import watch as watch_folder
+
+    asked = read(_typed(context), option or [], None)
+    check(inside, out)
+    _stop_on_signals()
+    folder = Folder(inside, out, asked.format)
+    with borrowed(Layout.at(data)) as stack:
+        say(f"Watching {inside}; Ctrl-C ends it.")
+        tally = watch_folder(stack.address, _tokens(stack), folder, asked.fields, jobs or _fitting(stack))
+    summary(tally.done, folder.there, tally.failed)
 
 
 @app.command()
@@ -238,6 +315,24 @@ def restore(
     if restored.missing:
         typer.echo(f"{len(restored.missing)} objects were missing when the backup was made.")
     typer.echo(f"Start it with {_command(layout, 'up')}")
+
+
+def _typed(context: typer.Context) -> dict[str, str | bool | None]:
+    """What the person has said of the options, None where nothing."""
+    given = {name.rstrip("_"): value for name, value in context.params.items()}
+    return {name: given[name] for name in SWITCHES}
+
+
+def _tokens(stack: "Stack") -> "Tokens":
+    from app.shell.client import Tokens
+
+    return Tokens(lambda: _mint(stack.state))
+
+
+def _fitting(stack: "Stack") -> int:
+    from app.shell.removal import in_flight
+
+    return in_flight(stack.health())
 
 
 def _mint(state: "State") -> str:

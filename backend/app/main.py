@@ -14,6 +14,7 @@ from app.api import docs, errors, middleware
 from app.api.deps import Services
 from app.api.drain import Drain
 from app.api.metrics import Metrics
+from app.api.v1 import batches
 from app.api.v1.health import health_router, root_router
 from app.api.v1.router import router
 from app.api.waiting import describe_streams, end_waits_on_stop
@@ -21,11 +22,11 @@ from app.core.config import Settings, load_settings
 from app.core.logging import configure_logging
 from app.db.base import Sessions, make_engine, make_sessions
 from app.db.migrations import Schema
-from app.outbound.client import Outbound
 from app.services.accounts import Accounts
 from app.services.administration import Administration
 from app.services.api_keys import ApiKeys
 from app.services.backlog import Backlog
+from app.services.batches import Batches
 from app.services.bell import Bell
 from app.services.changes import Changes
 from app.services.control import Control
@@ -36,11 +37,13 @@ from app.services.imports import Imports
 from app.services.limiter import Limiter
 from app.services.limits import Limits
 from app.services.logins import Logins
+from app.services.recipes import Recipes
 from app.services.retention import Retention
 from app.services.status import Statuses
 from app.services.submission import Submissions
 from app.services.throttle import Throttle
 from app.services.usage import Usages
+from app.services.webhooks import Webhooks
 from app.storage.base import ObjectStore
 from app.storage.s3 import S3Store
 from app.tasks.publishing import BackgroundBell, Publisher
@@ -69,6 +72,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     changes = Changes(settings.sqlalchemy_url)
     limiter = Limiter(settings.redis_url.get_secret_value(), counts)
     limits = Limits(settings, limiter, counts)
+    imports = _imports(settings, sessions, store, bell, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,14 +82,8 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         drain.install()
         end_waits_on_stop(changes)
         yield
-        changes.close()
-        bell.close()
-        bookkeeping.close()
-        metrics.close()
-        health.close()
-        publisher.close()
-        pinged.close()
-        limiter.close()
+        for part in (changes, bell, bookkeeping, metrics, health, publisher, pinged, limiter):
+            part.close()
         health_db.dispose()
         db.dispose()
 
@@ -95,9 +93,10 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         accounts=Accounts(settings, sessions),
         logins=Logins(settings, sessions, Throttle(sessions)),
         api_keys=ApiKeys(sessions),
-        imports=_imports(settings, sessions, store, bell, limits),
+        imports=imports,
+        batches=Batches(settings, sessions, store, bell, limits, imports.submissions, imports, Recipes(sessions)),
         statuses=Statuses(sessions, store),
-        control=Control(sessions, store, bell, limits),
+        control=Control(sessions, store, bell, limits, imports.submissions),
         administration=Administration(sessions, bell),
         retention=Retention(settings, sessions, store),
         health=health,
@@ -106,6 +105,8 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         changes=changes,
         limits=limits,
         usages=Usages(sessions, limits),
+        webhooks=Webhooks(sessions),
+        recipes=Recipes(sessions),
     )
     return app
 
@@ -126,6 +127,7 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
     describe_streams(app)
     # Here and not on the app, whose own limit answers outside of our layers.
     app.include_router(router, max_body_size=middleware.largest_body(settings))
+    app.include_router(batches.router, prefix=router.prefix, max_body_size=settings.max_batch_bytes)
     app.include_router(health_router)
     app.include_router(root_router)
     if settings.docs_enabled:
@@ -137,7 +139,7 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
 def _imports(settings: Settings, sessions: Sessions, store: ObjectStore, bell: Bell, limits: Limits) -> Imports:
     backlog = Backlog(sessions, settings.timing, settings.max_backlog_seconds)
     submissions = Submissions(settings, sessions, store, bell, backlog, limits)
-    return Imports(settings, store, Outbound(settings), submissions)
+    return Imports(settings, store, submissions)
 
 
 def _health(

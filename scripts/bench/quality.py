@@ -166,7 +166,7 @@ def our_ways() -> dict[str, Way]:
 def _our_way(options: CutoutOptions) -> Way:
     def cut(sample: Sample, raw: Raw) -> Bytes:
         image = DecodedImage(sample.rgb.copy(), None)  # its colours are changed
-        bgra = compose(image, find_matte(raw, image, options).alpha, options)
+        bgra = compose(image, find_matte(raw, image, options).alpha, options).pixels
         return bgra[..., [2, 1, 0, 3]]
 
     return cut

@@ -7,6 +7,7 @@ from fastapi.openapi.models import OpenAPI
 
 from app.api.errors import MEDIA_TYPE
 from app.core.config import Settings
+from app.core.operations import operations as drawn
 from app.main import create_app
 
 PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -61,3 +62,11 @@ def test_errors_are_those_that_can_occur(document: dict[str, Any]) -> None:
 def test_nothing_of_the_framework_shines_through(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert "ValidationError" not in document["components"]["schemas"]
+
+
+def test_the_form_names_every_operation(document: dict[str, Any]) -> None:
+    content = document["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"]
+    for described in content.values():
+        fields = described["schema"]["properties"]
+        assert fields["operation"]["enum"] == [*drawn(), ""]
+        assert fields["padding"]["default"] == "10px"

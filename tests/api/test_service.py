@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.core.config import Settings
+from app.core.operations import operations
 from app.core.options import RemovalOptions
 from app.db import heartbeats
 from app.db.base import Sessions
@@ -108,7 +109,8 @@ def test_a_database_that_is_away_is_said_so(environment: dict[str, str], headers
 def test_info(client: TestClient, settings: Settings) -> None:
     body = client.get("/info").json()
     assert body["version"] == VERSION
-    assert body["operations"] == ["remove-background"]
+    assert [operation["name"] for operation in body["operations"]] == list(operations())
+    assert body["operations"][0]["summary"].startswith("The subject alone")
     assert body["limits"]["max_image_bytes"] == settings.max_image_bytes
     assert body["limits"]["formats"] == ["JPEG", "PNG", "WEBP", "BMP"]
     (model,) = body["models"]
@@ -173,44 +175,63 @@ def test_the_request_id_is_taken_when_it_is_sane(client: TestClient, sent: str, 
     assert answer.headers["x-request-id"]
 
 
+ROUTES = {
+    "POST /api/v1/uploads",
+    "GET /api/v1/tasks",
+    "GET /api/v1/tasks/{task_id}",
+    "GET /api/v1/tasks/{task_id}/result",
+    "GET /api/v1/tasks/{task_id}/history",
+    "GET /api/v1/tasks/{task_id}/events",
+    "POST /api/v1/tasks/{task_id}/cancel",
+    "POST /api/v1/tasks/{task_id}/retry",
+    "DELETE /api/v1/tasks/{task_id}",
+    "POST /api/v1/tasks/{task_id}/render",
+    "GET /api/v1/batches",
+    "POST /api/v1/batches",
+    "GET /api/v1/batches/{batch_id}",
+    "POST /api/v1/batches/{batch_id}/cancel",
+    "GET /api/v1/batches/{batch_id}/archive",
+    "GET /api/v1/recipes",
+    "POST /api/v1/recipes",
+    "GET /api/v1/recipes/{recipe_name}",
+    "PUT /api/v1/recipes/{recipe_name}",
+    "DELETE /api/v1/recipes/{recipe_name}",
+    "GET /api/v1/admin/failed-tasks",
+    "POST /api/v1/admin/failed-tasks/requeue",
+    "POST /api/v1/admin/cleanup",
+    "GET /api/v1/admin/stats",
+    "POST /api/v1/auth/token",
+    "POST /api/v1/auth/register",
+    "GET /api/v1/auth/me",
+    "GET /api/v1/health",
+    "GET /health",
+    "GET /livez",
+    "GET /metrics",
+    "GET /readyz",
+    "GET /info",
+    "GET /",
+    "GET /api/v1/admin/users",
+    "PATCH /api/v1/admin/users/{user_id}",
+    "GET /api/v1/api-keys",
+    "POST /api/v1/api-keys",
+    "DELETE /api/v1/api-keys/{key_id}",
+    "POST /api/v1/auth/logout",
+    "POST /api/v1/auth/password",
+    "POST /api/v1/auth/refresh",
+    "POST /api/v1/uploads/presign",
+    "GET /api/v1/usage",
+    "GET /api/v1/webhook-secret",
+    "POST /api/v1/webhook-secret/rotate",
+    "GET /api/v1/webhook-deliveries",
+    "GET /api/v1/webhook-deliveries/{delivery_id}",
+    "POST /api/v1/webhook-deliveries/{delivery_id}/redeliver",
+}
+
+
 def test_the_schema_describes_every_route(client: TestClient) -> None:
     schema = client.get("/api/v1/openapi.json").json()
     operations = {f"{method.upper()} {path}" for path, item in schema["paths"].items() for method in item}
-    assert operations == {
-        "POST /api/v1/uploads",
-        "GET /api/v1/tasks",
-        "GET /api/v1/tasks/{task_id}",
-        "GET /api/v1/tasks/{task_id}/result",
-        "GET /api/v1/tasks/{task_id}/history",
-        "GET /api/v1/tasks/{task_id}/events",
-        "POST /api/v1/tasks/{task_id}/cancel",
-        "POST /api/v1/tasks/{task_id}/retry",
-        "DELETE /api/v1/tasks/{task_id}",
-        "GET /api/v1/admin/failed-tasks",
-        "POST /api/v1/admin/failed-tasks/requeue",
-        "POST /api/v1/admin/cleanup",
-        "GET /api/v1/admin/stats",
-        "POST /api/v1/auth/token",
-        "POST /api/v1/auth/register",
-        "GET /api/v1/auth/me",
-        "GET /api/v1/health",
-        "GET /health",
-        "GET /livez",
-        "GET /metrics",
-        "GET /readyz",
-        "GET /info",
-        "GET /",
-        "GET /api/v1/admin/users",
-        "PATCH /api/v1/admin/users/{user_id}",
-        "GET /api/v1/api-keys",
-        "POST /api/v1/api-keys",
-        "DELETE /api/v1/api-keys/{key_id}",
-        "POST /api/v1/auth/logout",
-        "POST /api/v1/auth/password",
-        "POST /api/v1/auth/refresh",
-        "POST /api/v1/uploads/presign",
-        "GET /api/v1/usage",
-    }
+    assert operations == ROUTES
     for item in schema["paths"].values():
         for operation in item.values():
             assert operation["summary"]
@@ -218,7 +239,7 @@ def test_the_schema_describes_every_route(client: TestClient) -> None:
     assert "ValidationError" not in json.dumps(schema)
     form = schema["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     fields = form["properties"]
-    assert set(fields) == {"file", "s3_key", "image_url", *RemovalOptions.model_fields}
+    assert set(fields) == {"file", "s3_key", "image_url", "webhook_url", "recipe", *RemovalOptions.model_fields}
     assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best", ""], "balanced")
     assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip", ""], "png")
     assert "$defs" not in json.dumps(schema)

@@ -18,7 +18,7 @@ from app.db.models import User
 from app.services.status import make_cursor, read_cursor
 from tests.api.conftest import bearer
 from tests.conftest import make_user
-from tests.factories import RESULT, ago, claim, make_task
+from tests.factories import RESULT, ago, claim, make_batch, make_task
 
 URL = "/api/v1/tasks"
 
@@ -38,6 +38,7 @@ def test_a_queued_task(client: TestClient, headers: dict[str, str], sessions: Se
     assert (body["task_id"], body["status"], body["progress"]) == (str(task_id), "queued", 0)
     empty = ("stage", "result_url", "presigned_url", "error_message", "error_code", "processing_time", "confidence")
     assert [body[name] for name in empty] == [None] * len(empty)
+    assert (body["subject_box"], body["result_box"]) == (None, None)
     assert body["created_at"].endswith("Z")
     assert body["updated_at"].endswith("Z")
 
@@ -45,6 +46,7 @@ def test_a_queued_task(client: TestClient, headers: dict[str, str], sessions: Se
 def test_a_completed_task(client: TestClient, headers: dict[str, str], sessions: Sessions, user: User) -> None:
     body = client.get(f"{URL}/{completed(sessions, user)}", headers=headers).json()
     assert (body["status"], body["progress"], body["confidence"], body["attempt"]) == ("completed", 100, 0.9, 1)
+    assert (body["subject_box"], body["result_box"]) == (RESULT.subject_box, RESULT.result_box)
     assert body["result_url"].endswith(RESULT.key)
     assert body["presigned_url"].startswith(f"{body['result_url']}?")
     assert "X-Amz-Signature=" in body["presigned_url"]
@@ -120,7 +122,7 @@ def test_tasks_of_the_same_moment_are_not_lost_between_pages(
 
 
 def test_filters(client: TestClient, headers: dict[str, str], sessions: Sessions, user: User) -> None:
-    batch = uuid4()
+    batch = make_batch(sessions, user.id)
     old = make_task(sessions, user.id, created_at=ago(3600), batch_id=batch)
     cancelled = make_task(sessions, user.id, status=TaskStatus.CANCELLED, finished_at=ago(0))
 

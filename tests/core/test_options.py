@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 
 from app.core.errors import InvalidRequest
-from app.core.options import Quality, RemovalOptions, ResultFormat, read_options
+from app.core.options import Model, Quality, RemovalOptions, ResultFormat, read_options
 from app.imaging.encode import ENCODERS
+from app.imaging.weights import ISNET_GENERAL_USE
 
 
 def refusal(**fields: object) -> str:
@@ -37,7 +40,8 @@ def test_a_wrong_value_is_told_with_what_may_be() -> None:
     assert refusal(quality="fast") == "quality: Input should be 'balanced' or 'best' (given: 'fast')"
     assert refusal(format="tiff") == "format: Input should be 'png', 'webp', 'jpg' or 'zip' (given: 'tiff')"
     assert refusal(background="#12") == (
-        "background: this is no colour; write #rgb, #rrggbb, a name such as white, or nothing (given: '#12')"
+        "background: this is no background; write a colour (#rgb, #rrggbb or a name such as white), "
+        "linear-gradient(…), blur(…), s3: and a key, or a URL (given: '#12')"
     )
     assert refusal(background=7).startswith("background: ")
 
@@ -50,7 +54,7 @@ def test_what_does_not_go_together(order: list[str]) -> None:
             {"format": "zip", "background": "red"},
             "format: zip keeps the transparency apart, and so takes no background",
         ),
-        ({"format": "jpg", "background": "reddish"}, "background: this is no colour"),
+        ({"format": "jpg", "background": "reddish"}, "background: this is no background"),
     ):
         assert refusal(**{name: given[name] for name in order}).startswith(said)
 
@@ -58,3 +62,69 @@ def test_what_does_not_go_together(order: list[str]) -> None:
 def test_every_format_can_be_written_and_has_a_type() -> None:
     assert set(ENCODERS) == set(ResultFormat)
     assert len({format_.content_type for format_ in ResultFormat}) == len(ResultFormat)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ({"padding": 7}, {"padding": "7px"}),
+        ({"padding": "5% 10"}, {"padding": "5% 10px"}),
+        ({"background": "blur( 20 )"}, {"background": "blur(20px)"}),
+        (
+            {"background": "linear-gradient(red,navy)"},
+            {"background": "linear-gradient(180deg, #ff0000 0%, #000080 100%)"},
+        ),
+        ({"background": "s3:imports/Ä.png"}, {"background": "s3:imports/Ä.png"}),
+        ({"background": "HTTPS://example.com/A.png"}, {"background": "https://example.com/A.png"}),
+        ({"size": "Regular"}, {"size": "preview"}),
+        ({"size": "4:5", "scale": "85.0%", "position": "50% 100%"}, {"scale": "85%", "position": "50% 100%"}),
+        ({"shadow": "drop", "shadow_opacity": "30"}, {"shadow": "drop", "shadow_opacity": 30}),
+    ],
+)
+def test_what_is_written_in_many_ways_is_stored_in_one(fields: dict[str, Any], stored: dict[str, Any]) -> None:
+    options = read_options(fields)
+    dumped = options.model_dump(mode="json")
+    assert dumped | stored == dumped
+    assert RemovalOptions.model_validate(dumped) == options
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"padding": True}, "padding: "),
+        ({"padding": "1 2 3"}, "padding: 1, 2 or 4 lengths like 10px or 5% are expected"),
+        ({"size": "9000x10"}, "size: original, preview, medium, hd, full, 50MP, a canvas like 2000x2000"),
+        ({"scale": "5%"}, "scale: original, or 10% to 100% is expected (given: '5%')"),
+        ({"position": "left"}, "position: original, center, or one or two values of 0% to 100%"),
+        ({"shadow": "3D"}, "shadow: Input should be 'none' or 'drop'"),
+        ({"shadow_opacity": 101}, "shadow_opacity: "),
+        ({"model": "u2net"}, "model: Input should be 'isnet-general-use' (given: 'u2net')"),
+        ({"operation": "upscale"}, "operation: there is no such operation; there are remove-background, blur-back"),
+        ({"operation": "replace-background"}, "background: replace-background needs one"),
+        ({"operation": "mask", "background": "red"}, "background: mask takes none (given: 'red')"),
+        ({"operation": "mask", "shadow": "drop"}, "shadow: mask takes none"),
+        ({"operation": "mask", "format": "zip"}, "format: zip keeps the transparency apart, and mask has none"),
+    ],
+)
+def test_one_sentence_for_each(fields: dict[str, Any], said: str) -> None:
+    sentence = refusal(**fields)
+    assert sentence.startswith(said)
+    assert "\n" not in sentence
+
+
+def test_operations_have_defaults_of_their_own_that_may_be_overruled() -> None:
+    assert (read_options({"operation": "mask", "format": "jpg"}).trim, read_options({}).trim) == (False, True)
+    assert read_options({"operation": "blur-background"}).background == "blur(2%)"
+    blurred = read_options({"operation": "blur-background", "background": "blur(9px)", "trim": "true"})
+    assert (blurred.background, blurred.trim) == ("blur(9px)", True)
+
+
+def test_where_the_subject_goes_when_nobody_says() -> None:
+    assert read_options({}).place is read_options({"position": ""}).place is None
+    assert read_options({"size": "4:5"}).place == read_options({"scale": "50%"}).place == (0.5, 0.5)
+    assert read_options({"size": "4:5", "position": "original"}).place is None
+    assert read_options({"position": "10%"}).place == (0.1, 0.1)
+
+
+def test_the_models_are_those_that_there_are() -> None:
+    assert list(Model) == [ISNET_GENERAL_USE.name]

@@ -48,6 +48,7 @@ PLACES: tuple[Callable[[str], str], ...] = (
     lambda c: f"AWS_SECRET_ACCESS_KEY: {c}",
     lambda c: f"client_secret => {c}",
     lambda c: f"qbg_{c[:8]}_{c}",
+    lambda c: f"signed by whsec_{c}/+{c}==",
     lambda c: f"eyJhbGciOiJIUzI1NiJ9.eyJ{c}.{c}",
     lambda c: f"eyJ{c}",
     lambda c: f"account {c}@example.com was refused",

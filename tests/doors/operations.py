@@ -12,7 +12,7 @@ from tests.pictures import encoded, subject
 FILE = ("photo.png", encoded(subject(80, 60), "PNG"))
 TEXTS = {"email": "nobody@example.com", "password": "correct horse battery staple"}  # by format
 # What a field has to be called when it names something that somebody owns, or a place among such.
-NAMES = re.compile(r"(^|_)(ids?|keys?|cursor)$")
+NAMES = re.compile(r"(^|_)(ids?|keys?|cursor|recipe|recipe_name)$")
 NAMES_NOTHING = {"client_id"}  # of OAuth
 
 Schema = dict[str, Any]
@@ -64,8 +64,8 @@ class Way:
         return f"{self.operation} {self.kind or ''} {sorted(self.body)}"
 
     def send(self, client: TestClient, headers: Mapping[str, str]) -> Any:
-        files = {name: value for name, value in self.body.items() if value is FILE}
-        fields = {name: value for name, value in self.body.items() if value is not FILE}
+        files = {name: FILE for name, value in self.body.items() if value in (FILE, [FILE])}
+        fields = {name: value for name, value in self.body.items() if name not in files}
         match self.kind:
             case None:
                 sent: dict[str, Any] = {}
@@ -74,11 +74,15 @@ class Way:
             case "application/x-www-form-urlencoded":
                 sent = {"data": fields}
             case "multipart/form-data":  # a field that is sent as a file without a name is a field
-                sent = {"files": files | {name: (None, str(value)) for name, value in fields.items()}}
+                sent = {"files": files | {name: (None, _text(value)) for name, value in fields.items()}}
             case other:
                 raise LookupError(f"{self.operation}: nobody knows how to send {other}")
         method, params = self.operation.method, self.query
         return client.request(method, self.url, params=params, headers=dict(headers), **sent)
+
+
+def _text(value: Any) -> str:
+    return str(value[0] if isinstance(value, list) else value)
 
 
 @dataclass

@@ -13,16 +13,17 @@ from sqlalchemy import func, select, update
 from app.core.api_keys import make_key
 from app.core.config import Settings
 from app.core.security import create_access_token
-from app.core.states import TaskStatus
-from app.db import api_keys, logins, users
+from app.core.states import TERMINAL, TaskStatus
+from app.db import api_keys, logins, recipes, users
 from app.db.base import Base, Sessions
 from app.db.models import ApiKey, Login, User
 from app.services.identity import Scope
 from app.services.status import make_cursor
 from app.storage.base import import_key
 from app.storage.s3 import S3Store
-from tests.factories import RESULT, ago, make_task
+from tests.factories import RESULT, ago, make_batch, make_task
 from tests.pictures import encoded
+from tests.webhooks.messages import make_delivery
 
 Headers = dict[str, str]
 STATUSES: dict[TaskStatus, dict[str, Any]] = {
@@ -126,6 +127,8 @@ class Belongings:
     batch_id: UUID
     key_id: UUID
     s3_key: str
+    delivery_id: UUID
+    recipe: str
 
     def ids(self, status: TaskStatus) -> dict[str, Any]:
         task_id = self.tasks[status]
@@ -136,12 +139,16 @@ class Belongings:
             "batch_id": str(self.batch_id),
             "key_id": str(self.key_id),
             "s3_key": self.s3_key,
+            "s3_keys": [self.s3_key],
+            "recipe": self.recipe,
+            "recipe_name": self.recipe,
+            "delivery_id": str(self.delivery_id),
             "cursor": make_cursor(datetime.now(UTC) + timedelta(days=1), task_id),
         }
 
     def traces(self) -> Iterator[str]:
         """What tells of them, wherever it stands."""
-        yield from map(str, (self.owner.id, self.batch_id, self.key_id, *self.tasks.values()))
+        yield from map(str, (self.owner.id, self.batch_id, self.key_id, self.delivery_id, *self.tasks.values()))
 
 
 def missing_ids() -> dict[str, Any]:
@@ -153,23 +160,33 @@ def missing_ids() -> dict[str, Any]:
         "batch_id": str(uuid4()),
         "key_id": str(uuid4()),
         "s3_key": import_key(user_id, uuid4()),
+        "s3_keys": [import_key(user_id, uuid4())],
+        "recipe": "no-such-recipe",
+        "recipe_name": "no-such-recipe",
+        "delivery_id": str(uuid4()),
         "cursor": make_cursor(datetime.now(UTC) + timedelta(days=1), uuid4()),
     }
 
 
 def belongings(owner: Person, store: S3Store) -> Belongings:
-    """A task of each status, an API key, and a picture in the store that is there to be submitted."""
-    sessions, batch_id = owner.sessions, uuid4()
+    """A task of each status, an API key, a recipe, a webhook message, and a picture in the store to be submitted."""
+    sessions = owner.sessions
+    batch_id = make_batch(sessions, owner.id)
     tasks = {
-        status: make_task(sessions, owner.id, status=status, batch_id=batch_id, **columns)
+        status: make_task(
+            sessions, owner.id, status=status, batch_id=batch_id if status in TERMINAL else None, **columns
+        )
         for status, columns in STATUSES.items()
     }
+    store.put(RESULT.key, io.BytesIO(encoded()), "image/png")
     s3_key = import_key(owner.id, uuid4())
     store.put(s3_key, io.BytesIO(encoded()), "image/jpeg")
     owner.key([Scope.READ])
     with sessions.begin() as session:
+        recipe = recipes.add(session, owner.id, f"shop-{owner.id}", {"trim": False}).name
         key_id = session.scalars(select(ApiKey.id).where(ApiKey.user_id == owner.id)).one()
-    return Belongings(owner, tasks, batch_id, key_id, s3_key)
+    delivery_id = make_delivery(sessions, owner.id, status="failed", ended_at=ago(1))
+    return Belongings(owner, tasks, batch_id, key_id, s3_key, delivery_id, recipe)
 
 
 def rows_of(sessions: Sessions, user_id: UUID) -> dict[str, str]:

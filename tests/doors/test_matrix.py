@@ -42,7 +42,7 @@ PUBLIC = {
     "GET /info",
     "GET /",
 }
-PERSONAL = re.compile(r"/api/v1/(auth/(logout|password)|api-keys)")  # with a token alone
+PERSONAL = re.compile(r"/api/v1/(auth/(logout|password)|api-keys|webhook-secret)")  # with a token alone
 VARYING = {"x-request-id", "date"}
 
 

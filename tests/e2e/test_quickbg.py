@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import httpx2
@@ -115,7 +116,11 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
 
     (quickbg.folder / "not.jpg").write_bytes(encoded(kind="GIF"))
     removed = quickbg("remove", "photo.jpg", "not.jpg", "--padding", "0", code=1)
-    assert removed.stderr.splitlines() == ["photo.jpg → photo-cutout.png", "not.jpg: Unsupported image format: GIF"]
+    assert removed.stderr.splitlines() == [
+        "photo.jpg → photo-cutout.png",
+        "not.jpg: Unsupported image format: GIF",
+        "1 cut out, 1 failed.",
+    ]
     with Image.open(quickbg.folder / "photo-cutout.png") as cutout:
         assert cutout.mode == "RGBA"
         assert cutout.width < 320
@@ -123,6 +128,7 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
     with Image.open(quickbg.folder / "on-white.webp") as laid:
         assert (laid.format, laid.mode) == ("WEBP", "RGB")
         assert laid.getpixel((1, 1)) == pytest.approx((255, 255, 255), abs=3)
+    _folder_and_streams(quickbg)
 
     assert quickbg("restart", "worker").stdout == "worker has been restarted.\n"
     assert "worker_warm" in quickbg("logs", "worker").stdout
@@ -130,6 +136,25 @@ def test_up_status_token_remove_down(quickbg: Shell, photo: Path) -> None:
     assert "stopped" in quickbg("down").stdout
     assert quickbg("status", code=3).stdout == "QuickBG is not running.\n"
     assert not quickbg.lives()
+
+
+def _folder_and_streams(quickbg: Shell) -> None:
+    for name in ("a.png", "sub/b.bmp"):
+        (quickbg.folder / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        (quickbg.folder / "in" / name).write_bytes(encoded(kind=name[-3:].upper()))
+    whole = ("remove", "-r", "in", "-o", "in/out", "--option", "padding=5")
+    assert quickbg(*whole).stderr.splitlines()[-1] == "2 cut out."
+    assert quickbg(*whole).stderr == "2 there already.\n"
+    (quickbg.folder / "in" / "out" / "sub" / "b-cutout.png").unlink()
+    tasks = quickbg.tasks()
+    assert quickbg(*whole).stderr.splitlines()[-1] == "1 cut out, 1 there already."
+    assert len(quickbg.tasks()) == len(tasks)  # the picture's old task has told it
+
+    command = [*quickbg.command, "remove", "-", "--format", "webp", "--data", str(quickbg.layout.data)]
+    piped = subprocess.run(command, input=encoded(), capture_output=True, check=True)
+    assert piped.stderr == b""
+    with Image.open(BytesIO(piped.stdout)) as cutout:
+        assert cutout.format == "WEBP"
 
 
 @pytest.mark.usefixtures("small_network")

@@ -13,7 +13,7 @@ from app.imaging.engines.choice import load
 from app.imaging.pipeline import cut_out
 from app.imaging.weights import where_weights_are
 from app.services.about import image_limits
-from app.services.processing import cutout_options
+from app.services.composing import cutout_options
 from tests.faults.client import DIFFERENT, OPTIONS, picture
 
 

@@ -202,6 +202,7 @@ class Stack:
         """As if an hour had passed for what requests and attempts that came to nothing have left."""
         self._change("UPDATE uploads SET created_at = created_at - interval '1 h' WHERE status = 'pending'")
         self._change("UPDATE tasks SET started_at = started_at - interval '1 h' WHERE finished_at IS NOT NULL")
+        self._change("UPDATE mattes SET created_at = created_at - interval '1 h' WHERE stored_at IS NULL")
 
     def forget(self) -> None:
         """All rows go. Nothing of ours may be running."""

@@ -213,7 +213,7 @@ def test_a_result_that_is_not_there(scene: Scene, done: UUID) -> None:
     found(scene, "its result is not there", "a row stands for it, and it is not there")
 
 
-@pytest.mark.parametrize("kind", ["originals", "processed"])
+@pytest.mark.parametrize("kind", ["originals", "processed", "mattes"])
 def test_an_orphan(scene: Scene, done: UUID, kind: str) -> None:
     scene.put(f"{kind}/{scene.user.id}/{uuid4()}", b"nobody's")
     found(scene, "no row stands for it")

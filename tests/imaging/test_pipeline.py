@@ -122,8 +122,9 @@ def test_a_kept_matte_is_composed_again_without_the_network(raw: Raw, refine: bo
     data, options = encoded(disc(320, 240), "PNG"), CutoutOptions(refine=refine)
     kept = find_matte(raw, decode(data, ImageLimits()), options).alpha
 
-    again = encode(compose(decode(data, ImageLimits()), kept, options), "png")
-    on_white = compose(decode(data, ImageLimits()), kept, replace(options, background=(255, 255, 255), trim=False))
+    again = encode(compose(decode(data, ImageLimits()), kept, options).pixels, "png")
+    laid = replace(options, background=(255, 255, 255), trim=False)
+    on_white = compose(decode(data, ImageLimits()), kept, laid).pixels
 
     assert again == run(raw, data, refine=refine).data
     assert on_white[0, 0].tolist() == [255, 255, 255]

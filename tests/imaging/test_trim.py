@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.imaging.trim import HAZE, subject_box
+from app.imaging.trim import HAZE, Box, Length, padded, subject_box
 
 
 def canvas(*boxes: tuple[slice, slice, int]) -> npt.NDArray[np.uint8]:
@@ -16,7 +16,7 @@ def canvas(*boxes: tuple[slice, slice, int]) -> npt.NDArray[np.uint8]:
 
 
 def trimmed(alpha: npt.NDArray[np.uint8], padding: int) -> npt.NDArray[np.uint8]:
-    return alpha[subject_box(alpha, padding)]
+    return alpha[padded(subject_box(alpha), padding).within(Box(0, 0, alpha.shape[1], alpha.shape[0])).slices]
 
 
 @pytest.mark.parametrize(("padding", "shape"), [(0, (20, 30)), (10, (40, 50)), (45, (100, 120)), (4096, (100, 150))])
@@ -41,3 +41,9 @@ def test_nothing_at_all_is_left_whole() -> None:
 @given(arrays(np.uint8, (12, 17), elements=st.sampled_from([0, 0, 0, HAZE, 200])), st.integers(0, 20))
 def test_no_visible_pixel_is_lost(alpha: npt.NDArray[np.uint8], padding: int) -> None:
     assert np.count_nonzero(trimmed(alpha, padding) > HAZE) == np.count_nonzero(alpha > HAZE)
+
+
+def test_padding_may_differ_by_side_and_be_of_the_subject() -> None:
+    padding = Length(1), Length(10, percent=True), Length(3), Length(50, percent=True)
+
+    assert padded(Box(100, 200, 40, 60), padding) == Box(80, 199, 40 + 20 + 4, 60 + 1 + 3)

@@ -21,6 +21,7 @@ from app.core.states import Stage
 from app.db import counters, tasks
 from app.db.base import Sessions, make_engine, make_sessions
 from app.db.models import Counter, User
+from app.outbound.client import Outbound
 from app.services.counting import (
     CLAIMS,
     CLAIMS_REFUSED,
@@ -34,6 +35,8 @@ from app.services.counting import (
     Bookkeeping,
     Counts,
 )
+from app.services.fetching import Fetching
+from app.services.mattes import Mattes
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.services.recovery import Recovery
@@ -209,6 +212,8 @@ class Worker:
             sessions=sessions,
             store=self.store,
             engine=self.engine,
+            mattes=Mattes(sessions, self.store, "isnet-general-use"),
+            fetching=Fetching(settings, sessions, self.store, Outbound(settings)),
             pulse=Pulse(sessions, "host:1", settings.timing),
             bell=Silence(),
             metrics=MetricsLog(folder),

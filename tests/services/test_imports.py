@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidRequest
-from app.services.imports import MAX_KEY, ImageUrl, S3Key, check_key
+from app.services.addresses import MAX_KEY, check_key
+from app.services.imports import ImageUrl, S3Key
 
 
 @given(st.text(alphabet="ab./\\%\x00é~-", max_size=30) | st.text(max_size=80))

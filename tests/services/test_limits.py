@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ from app.services.submission import Submission, Submissions
 from app.services.usage import Usages
 from app.storage.memory import MemoryStore
 from tests.conftest import make_settings, make_user
-from tests.factories import TIMING, Silence, ago, change, make_limits, make_task, row
+from tests.factories import TIMING, Silence, ago, change, make_batch, make_limits, make_task, row
 from tests.pictures import encoded, subject
 
 PICTURE = encoded()
@@ -47,7 +47,7 @@ def make(environment: dict[str, str], sessions: Sessions) -> Make:
 
 
 def control(submissions: Submissions) -> Control:
-    return Control(submissions.sessions, submissions.store, submissions.bell, submissions.limits)
+    return Control(submissions.sessions, submissions.store, submissions.bell, submissions.limits, submissions)
 
 
 def send(submissions: Submissions, user: User, key: str | None = None, data: bytes = PICTURE) -> Submission:
@@ -128,7 +128,7 @@ def test_uploads_on_their_way_count_for_a_minute(make: Make, sessions: Sessions,
 
 def test_items_of_a_batch_have_limits_of_their_own(make: Make, sessions: Sessions, user: User) -> None:
     submissions = make(quota_active_tasks=1)
-    make_task(sessions, user.id, batch_id=uuid4())
+    make_task(sessions, user.id, batch_id=make_batch(sessions, user.id))
     assert [attempt(submissions, user) for _ in range(2)] == ["taken", "too_many_active_tasks"]
 
 

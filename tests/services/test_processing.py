@@ -25,7 +25,10 @@ from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import User
+from app.outbound.client import Outbound
 from app.services import processing
+from app.services.fetching import Fetching
+from app.services.mattes import Mattes
 from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
 from app.storage.base import result_key
@@ -91,6 +94,8 @@ class Bench:
             sessions=self.sessions,
             store=self.store,
             engine=self.engine,
+            mattes=Mattes(self.sessions, self.store, "isnet-general-use"),
+            fetching=Fetching(self.settings, self.sessions, self.store, Outbound(self.settings)),
             pulse=self.pulse,
             bell=Silence(),
             metrics=MetricsLog(self.folder),

@@ -13,7 +13,7 @@ from app.core.errors import RejectedImage
 from app.core.options import RemovalOptions
 from app.db.base import Sessions
 from app.db.models import User
-from app.services import submission
+from app.services import judging
 from app.services.backlog import Backlog
 from app.services.submission import Submissions
 from app.storage.memory import MemoryStore
@@ -27,7 +27,7 @@ PICTURE = encoded()
 def log(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
     """A log of this test's own, whatever other tests have set up for the whole process."""
     capture = LogCapture()
-    monkeypatch.setattr(submission, "log", wrap_logger(PrintLogger(), processors=[capture]))
+    monkeypatch.setattr(judging, "log", wrap_logger(PrintLogger(), processors=[capture]))
     return capture
 
 

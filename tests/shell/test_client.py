@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.shell.client import Client, Stopped, TaskView, Tokens, write_new
+from app.shell.client import Client, Sent, Stopped, TaskView, Tokens, write_new
 from app.shell.errors import FileProblem
+from app.shell.targets import Job
 
 API = "http://127.0.0.1:8000"
 STORE = "http://127.0.0.1:9000/bucket/result.png?X-Amz-Signature=abc"
@@ -47,12 +48,15 @@ def test_an_upload_is_repeated_while_the_service_is_busy(picture: Path) -> None:
         return httpx2.Response(202, json={"task_id": "42"})
 
     one = client(answer)
-    assert one.submit(picture, {"padding": "3"}) == "42"
+    assert one.submit(picture, {"padding": "3"}) == Sent("42")
     assert all(b"picture" in request.content and b"padding" in request.content for request in seen)
     keys = {request.headers["Idempotency-Key"] for request in seen}
     assert (len(seen), len(keys)) == (4, 1)  # so that they are one upload
-    one.submit(picture, {})
-    assert seen[-1].headers["Idempotency-Key"] not in keys
+    for options, anew in (({}, False), ({"padding": "3"}, True)):
+        one.submit(picture, options, anew=anew)
+        assert seen[-1].headers["Idempotency-Key"] not in keys
+    one.submit(picture, {"padding": "3"})
+    assert seen[-1].headers["Idempotency-Key"] in keys
 
 
 def test_patience_ends_with_the_services_own_words(picture: Path) -> None:
@@ -116,7 +120,7 @@ def test_a_service_that_holds_no_answer_is_not_asked_in_a_loop() -> None:
     assert min(later - earlier for earlier, later in pairwise(asked)) > 0.1
 
 
-def test_the_token_never_reaches_the_store(tmp_path: Path) -> None:
+def test_the_token_never_reaches_the_store(tmp_path: Path, picture: Path) -> None:
     asked: dict[str, str | None] = {}
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -125,17 +129,17 @@ def test_the_token_never_reaches_the_store(tmp_path: Path) -> None:
             return httpx2.Response(200, content=b"cut-out")
         return httpx2.Response(307, headers={"Location": STORE})
 
-    client(answer).download("42", tmp_path / "out.png", force=False)
+    client(answer).download("42", Job(picture, tmp_path / "out.png"))
 
     assert (tmp_path / "out.png").read_bytes() == b"cut-out"
     assert asked == {f"{API}/api/v1/tasks/42/result": "Bearer token-0", STORE: None}
 
 
-def test_a_failed_download_leaves_no_file(tmp_path: Path) -> None:
+def test_a_failed_download_leaves_no_file(tmp_path: Path, picture: Path) -> None:
     gone = client(lambda _: httpx2.Response(404, json={"detail": "No such task."}))
     with pytest.raises(FileProblem, match="No such task"):
-        gone.download("42", tmp_path / "out.png", force=False)
-    assert list(tmp_path.iterdir()) == []
+        gone.download("42", Job(picture, tmp_path / "out.png"))
+    assert list(tmp_path.iterdir()) == [picture]
 
 
 def test_a_token_is_made_anew_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from app.db.models import User
 from app.services.accounts import Accounts
 from app.services.administration import Administration
 from app.services.api_keys import ApiKeys
+from app.services.batches import Batches
 from app.services.changes import Changes
 from app.services.control import Control
 from app.services.health import Health
@@ -22,9 +23,11 @@ from app.services.identity import Principal, Scope, scopes_of
 from app.services.imports import Imports
 from app.services.limits import Limits
 from app.services.logins import Logins
+from app.services.recipes import Recipes
 from app.services.retention import Retention
 from app.services.status import Statuses
 from app.services.usage import Usages
+from app.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Services:
     logins: Logins
     api_keys: ApiKeys
     imports: Imports
+    batches: Batches
     statuses: Statuses
     control: Control
     administration: Administration
@@ -46,6 +50,8 @@ class Services:
     changes: Changes
     limits: Limits
     usages: Usages
+    webhooks: Webhooks
+    recipes: Recipes
 
 
 DESCRIBED = {

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -38,6 +39,7 @@ ROOM, LARGEST_AT_ONCE = 480 * MIB, 4
 SHARES = 4  # one account, or who has not said yet that he has one, takes at most one of so many
 
 LOGGED = 1000  # characters of a path
+BATCHES, BATCH_DEADLINES = "/api/v1/batches", 10  # a batch may take so many times as long as a picture
 PROBES = frozenset({"/livez", "/readyz"})  # asked by the address of a pod
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # by which no page of a stranger can call
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -61,7 +63,7 @@ def install(app: FastAPI, settings: Settings, is_draining: Callable[[], bool], o
     """Put all layers around the app, the innermost first."""
     largest = largest_body(settings)
     pace = Pace(settings.upload_deadline_seconds, settings.upload_min_bytes_per_second)
-    room = max(ROOM, LARGEST_AT_ONCE * largest)
+    room = max(ROOM, LARGEST_AT_ONCE * max(largest, settings.max_batch_bytes))
     app.add_middleware(Guard, pace=pace, room=Room(room, room // SHARES))
     if settings.cors_origins:
         app.add_middleware(
@@ -114,7 +116,8 @@ class Guard:
         if not _has_known_charset(Headers(scope=scope).get("content-type")):
             await problem(Request(scope), *CHARSET)(scope, receive, send)
             return
-        receiving = Receiving(scope, receive, self._pace, self._room)
+        pace = replace(self._pace, deadline=BATCH_DEADLINES * self._pace.deadline) if _is_batch(scope) else self._pace
+        receiving = Receiving(scope, receive, pace, self._room)
         started = False
 
         async def answer(message: Message) -> None:
@@ -142,6 +145,10 @@ class Guard:
 def _has_known_charset(content_type: str | None) -> bool:
     named = parse_options_header(content_type)[1].get(b"charset")
     return named is None or named.decode("latin-1").lower() in CHARSETS
+
+
+def _is_batch(scope: Scope) -> bool:
+    return bool(scope["method"] == "POST" and scope["path"] == BATCHES)
 
 
 class Edge:

@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     quota_images_per_month: int = Field(0, ge=0, description="images of one account in a calendar month; 0: no limit")
 
     max_batch_files: int = Field(1000, ge=1, le=10_000, description="pictures in one batch")
-    max_batch_bytes: int = Field(512 * MIB, ge=MIB, description="largest request that brings a batch, in bytes")
+    max_batch_bytes: int = Field(256 * MIB, ge=MIB, description="largest request that brings a batch, in bytes")
     sync_wait_seconds: float = Field(
         25.0, ge=0, le=25, description="how long an answer waits for its picture; after that it names the task"
     )
@@ -308,7 +308,9 @@ class Settings(BaseSettings):
     @field_validator("s3_key_shared_prefixes")
     @classmethod
     def _nobodys_own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(own.startswith(prefix) for prefix in value for own in ("originals/", "processed/", "imports/")):
+        if any(
+            own.startswith(prefix) for prefix in value for own in ("originals/", "processed/", "mattes/", "imports/")
+        ):
             raise ValueError("would open the images of every account to all; name longer beginnings of keys")
         return value
 

@@ -43,11 +43,12 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), rf"\1 {HIDDEN}"),
     (re.compile(r"eyJ[\w-]{5,}(?:\.[\w-]*)*"), HIDDEN),  # a JWT
     (re.compile(r"qbg_\w+"), f"qbg_{HIDDEN}"),  # an API key of ours
+    (re.compile(r"whsec_[\w+/=-]+"), f"whsec_{HIDDEN}"),  # what webhooks are signed with
 )
 # A text without any of these has nothing that a pattern above would find. Most have none, and are looked through fast.
 _TRACES = (
-    *("://", "?", "eyj", "qbg_", "bearer", "authorization", "cookie", "passw", "passphrase", "token", "secret"),
-    *("apikey", "api_key", "api-key", "signature", "credential", "x_amz_", "x-amz-", "x_amz-", "x-amz_"),
+    *("://", "?", "eyj", "qbg_", "whsec_", "bearer", "authorization", "cookie", "passw", "passphrase", "token"),
+    *("secret", "apikey", "api_key", "api-key", "signature", "credential", "x_amz_", "x-amz-", "x_amz-", "x-amz_"),
 )
 _LOCAL = r"\w.!#$%&*+?^`{|}~-"
 _EMAIL = re.compile(rf"(?<![{_LOCAL}])[{_LOCAL}]+@[\w-]+(?:\.[\w-]+)+")

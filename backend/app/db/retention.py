@@ -16,6 +16,8 @@ from app.core.states import TERMINAL, TaskStatus, UploadStatus
 from app.db.models import Task, Upload
 from app.db.tasks import seconds
 
+KEPT = (UploadStatus.STORED, UploadStatus.REMOTE)
+
 
 @dataclass(frozen=True)
 class Sum:
@@ -39,7 +41,7 @@ def spent(keep: float) -> ColumnElement[bool]:
     """Originals that no task needs or has needed within the last `keep` seconds."""
     then = func.now() - seconds(keep)
     needed = exists().where(Task.upload_id == Upload.id, Task.finished_at.is_(None) | (Task.finished_at >= then))
-    return and_(Upload.status == UploadStatus.STORED, Upload.created_at < then, ~needed)
+    return and_(Upload.status.in_(KEPT), Upload.created_at < then, ~needed)
 
 
 def over(keep: float) -> ColumnElement[bool]:
@@ -108,7 +110,7 @@ def hold_original(session: Session, upload_id: UUID) -> str | None:
 def expire_unused(session: Session, upload_id: UUID) -> bool:
     """Let go of an original that is held, if only deleted tasks have used it."""
     used = exists().where(Task.upload_id == upload_id, Task.deleted_at.is_(None))
-    unused = update(Upload).where(Upload.id == upload_id, Upload.status == UploadStatus.STORED, ~used)
+    unused = update(Upload).where(Upload.id == upload_id, Upload.status.in_(KEPT), ~used)
     return session.scalar(unused.values(status=UploadStatus.EXPIRED).returning(Upload.id)) is not None
 
 

@@ -36,11 +36,13 @@ def stored_objects(session: Session) -> list[tuple[str, int]]:
 
     In SQL of its own, because the database may be of an older version than the models.
     """
-    rows = session.execute(
-        text(
-            "SELECT key, size_bytes FROM uploads WHERE status = 'stored'"
-            " UNION SELECT result_key, coalesce(result_bytes, 0) FROM tasks WHERE result_key IS NOT NULL"
-            " ORDER BY 1"
-        )
+    named = (
+        "SELECT key, size_bytes FROM uploads WHERE status = 'stored'"
+        " UNION SELECT result_key, coalesce(result_bytes, 0) FROM tasks WHERE result_key IS NOT NULL"
     )
-    return [(key, size) for key, size in rows]
+    if session.scalar(text("SELECT to_regclass('mattes')")):
+        named += (
+            " UNION SELECT 'mattes/' || user_id || '/' || id || '.png', size_bytes FROM mattes"
+            " WHERE stored_at IS NOT NULL AND dropped_at IS NULL"
+        )
+    return [(key, size) for key, size in session.execute(text(f"{named} ORDER BY 1"))]

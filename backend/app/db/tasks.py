@@ -39,6 +39,8 @@ class Result:
     width: int
     height: int
     confidence: float
+    subject_box: Sequence[int] | None = None
+    result_box: Sequence[int] | None = None
 
 
 def seconds(value: float) -> timedelta:
@@ -108,6 +110,8 @@ def complete(session: Session, held: Claim, result: Result) -> bool:
             result_width=result.width,
             result_height=result.height,
             confidence=result.confidence,
+            subject_box=result.subject_box,
+            result_box=result.result_box,
             processing_seconds=func.extract("epoch", func.now() - Task.started_at),
         ),
     )
@@ -164,6 +168,22 @@ def release(session: Session, held: Claim) -> bool:
     )
 
 
+def put_off(session: Session, held: Claim, delay: float) -> bool:
+    """Likewise, for a moment: what it needs is taken."""
+    return _hits(
+        session,
+        _held(held).values(
+            status=TaskStatus.QUEUED,
+            stage=None,
+            progress=0,
+            lease_until=None,
+            run_at=func.now() + seconds(delay),
+            dispatched_at=None,
+            max_attempts=Task.max_attempts + 1,  # this one was none
+        ),
+    )
+
+
 def _after_fault(delay: float, timing: Timing) -> dict[str, Any]:
     """The columns of a faulted attempt: exponential back-off with +-50 % jitter, so that retries spread out."""
     exhausted = Task.retries >= Task.max_retries
@@ -198,7 +218,7 @@ def requeue(session: Session, task_id: UUID) -> bool:
 
     The original's row is locked first: whoever lets go of originals asks again under that lock.
     """
-    stored = (Upload.status == UploadStatus.STORED) & (Upload.id == Task.upload_id)
+    stored = Upload.status.in_([UploadStatus.STORED, UploadStatus.REMOTE]) & (Upload.id == Task.upload_id)
     original = select(Upload.id).join(Task, stored).where(Task.id == task_id).with_for_update(of=Upload)
     if session.scalar(original) is None:
         return False

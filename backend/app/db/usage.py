@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, cast, extract, func, literal_column, select
+from sqlalchemy import ColumnElement, Date, cast, extract, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -58,6 +58,15 @@ def add_image(session: Session, user_id: UUID, megapixels: float, *, limit: int)
         where=Usage.images < limit if limit else None,
     ).returning(Usage.images)
     return session.scalar(counting) is not None
+
+
+def add_megapixels(session: Session, user_id: UUID, megapixels: float) -> None:
+    """Of an image that was counted before its size was known."""
+    session.execute(
+        update(Usage)
+        .where(Usage.user_id == user_id, Usage.month == THIS_MONTH)
+        .values(megapixels=Usage.megapixels + megapixels)
+    )
 
 
 def seconds_left(session: Session) -> float:

@@ -46,3 +46,24 @@ def lay_on(bgra: npt.NDArray[np.uint8], background: tuple[int, int, int]) -> npt
         cv2.add(products, cv2.LUT(alpha, shares), products)
         cv2.convertScaleAbs(products, laid[top : top + _STRIP], alpha=1 / 255)
     return laid
+
+
+def lay_over(bgra: npt.NDArray[np.uint8], background: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A cut-out on another picture, each value rounded to the nearest.
+
+    Args:
+        bgra: uint8, H x W x 4, not premultiplied.
+        background: BGR, uint8, H x W x 3.
+
+    Returns:
+        BGR, uint8, H x W x 3.
+    """
+    laid = np.empty((*bgra.shape[:2], 3), np.uint8)
+    for top in range(0, len(bgra), _STRIP):
+        strip = bgra[top : top + _STRIP]
+        alpha = cv2.cvtColor(cv2.extractChannel(strip, 3), cv2.COLOR_GRAY2BGR)
+        products = cv2.multiply(cv2.cvtColor(strip, cv2.COLOR_BGRA2BGR), alpha, dtype=cv2.CV_16U)
+        rest = cv2.multiply(background[top : top + _STRIP], cv2.bitwise_not(alpha), dtype=cv2.CV_16U)
+        cv2.add(products, rest, products)
+        cv2.convertScaleAbs(products, laid[top : top + _STRIP], alpha=1 / 255)
+    return laid

@@ -27,6 +27,7 @@ _WEBP_SIDE = 16383
 # how each block is predicted, which the least overruns where 16 megapixels are detailed all over; 4 takes care to fit.
 _WEBP_EFFORTS = (0, 4)
 _NO_ROOM = "encoding error 6"  # libwebp by number
+_TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 _BLOCK = 8  # pixels of a JPEG that are packed together, along each side
 _STRIP = 64
 
@@ -36,7 +37,7 @@ def encode(pixels: Pixels, format_: str) -> bytes:
 
     Args:
         pixels: uint8, H x W x 4 (BGRA, not premultiplied, colour 0 where alpha is) or, laid on a background, H x W x 3
-            (BGR). A "jpg" has no transparency and wants the one, a "zip" splits it off and wants the other.
+            (BGR), or H x W (grey). A "zip" splits the transparency off and wants the first; a "jpg" has none.
         format_: "png", "webp", "jpg" or "zip" (`color.jpg` and `alpha.png`).
 
     Raises:
@@ -49,8 +50,7 @@ def _webp(pixels: Pixels) -> bytes:
     """Lossy colour under an exact alpha."""
     if max(pixels.shape) > _WEBP_SIDE:
         raise DimensionsTooLarge(_WEBP_SIDE)
-    turned = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    image = Image.fromarray(turned)
+    image = Image.fromarray(cv2.cvtColor(pixels, _TO_RGB[_channels(pixels)]))
     for effort in _WEBP_EFFORTS:
         file = io.BytesIO()
         try:
@@ -64,7 +64,7 @@ def _webp(pixels: Pixels) -> bytes:
 
 
 def _jpg(pixels: Pixels) -> bytes:
-    if pixels.shape[2] != 3:
+    if _channels(pixels) == 4:
         raise ValueError("A JPEG has no transparency: lay the cut-out on a background first.")
     _, encoded = cv2.imencode(".jpg", pixels, _JPEG)
     return encoded.tobytes()
@@ -79,6 +79,10 @@ def _zip(pixels: Pixels) -> bytes:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
     return file.getvalue()
+
+
+def _channels(pixels: Pixels) -> int:
+    return pixels.shape[2] if pixels.ndim == 3 else 1
 
 
 def _bled(bgra: Pixels) -> Pixels:

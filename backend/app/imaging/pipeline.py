@@ -9,47 +9,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.imaging.compose import apply_alpha, lay_on
+from app.imaging.cutout import CutoutOptions as CutoutOptions
 from app.imaging.decode import DecodedImage, decode
+from app.imaging.drawing import Composed
 from app.imaging.encode import encode
 from app.imaging.engines.base import Engine
 from app.imaging.errors import UnknownForeground
-from app.imaging.foreground import estimate_foreground
 from app.imaging.isnet import preprocess
 from app.imaging.limits import ImageLimits
-from app.imaging.matte import MIN_CONFIDENCE, Matte, enlarge_as_rembg, read_matte
+from app.imaging.matte import Matte, enlarge_as_rembg, read_matte
 from app.imaging.matting import solve_band
+from app.imaging.operations import load
 from app.imaging.refine import clean, level
-from app.imaging.trim import subject_box
+from app.imaging.trim import Box
 from app.imaging.upsampling import enlarge
 
 
 @dataclass(frozen=True)
-class CutoutOptions:
-    """What the caller asks for.
-
-    `refine`: clean, guided and decontaminated edges; without it the values are rembg's. `quality`: "balanced", or
-    "best", which adds matting to the refinement. `padding`: pixels kept around the subject when trimming. `background`:
-    red, green, blue, 0..255 each; None for transparent. `format`: as in `encode`. `min_confidence`: 0..1, see
-    `matte.confidence_of`.
-    """
-
-    refine: bool = True
-    quality: str = "balanced"
-    trim: bool = True
-    padding: int = 10
-    background: tuple[int, int, int] | None = None
-    format: str = "png"
-    min_confidence: float = MIN_CONFIDENCE
-
-
-@dataclass(frozen=True)
 class Cutout:
-    """A finished removal. Sizes in pixels; the original's as displayed. `stage_seconds`: by name, in order."""
+    """A finished removal. Sizes in pixels; the original's as displayed. `subject_box`, `result_box`: where the subject
+    is in the original and in the result. `stage_seconds`: by name, in order."""
 
     data: bytes = field(repr=False)
     format: str
@@ -57,8 +39,12 @@ class Cutout:
     height: int
     original_width: int
     original_height: int
+    subject_box: Box
+    result_box: Box
     confidence: float
     stage_seconds: dict[str, float]
+    found: Matte | None = field(default=None, repr=False)  # None: it was kept
+    """What the network has cost, without the picture's own transparency: worth keeping."""
 
 
 def cut_out(
@@ -67,6 +53,7 @@ def cut_out(
     options: CutoutOptions,
     limits: ImageLimits,
     on_stage: Callable[[str], None] = lambda stage: None,
+    find_kept: Callable[[tuple[int, int]], Matte | None] = lambda shape: None,
 ) -> Cutout:
     """Removes the background of one picture.
 
@@ -77,6 +64,8 @@ def cut_out(
         limits: what is accepted.
         on_stage: called with "decoding", "inferring", "refining", "encoding" as each begins. What it raises ends the
             removal, and reaches the caller.
+        find_kept: asked for the matte that was found before, with the picture's height and width. There is no
+            "inferring" then, nor for an operation that has a matte of its own.
 
     Raises:
         ImageError: the picture cannot be read, is not accepted, or has no subject.
@@ -85,25 +74,38 @@ def cut_out(
     with stages("decoding"):
         image = decode(data, limits)
         height, width = image.rgb.shape[:2]
-    with stages("inferring"):
-        raw = engine.infer(preprocess(image.rgb))
+        own = load(options.operation).matte
+        kept = find_kept((height, width)) if own is None else Matte(own(data, width, height), 1.0)
+    if kept is None:
+        with stages("inferring"):
+            raw = engine.infer(preprocess(image.rgb))
     with stages("refining"):
-        matte = find_matte(raw, image, options)
+        matte = find_matte(raw, image, options) if kept is None else _accepted(kept, options)
     with stages("encoding"):
-        pixels = compose(image, matte.alpha, options)
-        confidence = matte.confidence
+        composed = compose(image, matte.alpha, options)
+        confidence, found = matte.confidence, matte if kept is None else None
         del image, matte  # 12 megapixels are 48 MB, and encoding needs room
-        encoded = encode(pixels, options.format)
+        encoded = encode(composed.pixels, options.format)
     return Cutout(
         data=encoded,
         format=options.format,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
+        width=composed.pixels.shape[1],
+        height=composed.pixels.shape[0],
         original_width=width,
         original_height=height,
+        subject_box=composed.subject_box,
+        result_box=composed.result_box,
         confidence=confidence,
         stage_seconds=stages.seconds,
+        found=found,
     )
+
+
+def _accepted(kept: Matte, options: CutoutOptions) -> Matte:
+    """The limit may have been another when it was found."""
+    if kept.confidence < options.min_confidence:
+        raise UnknownForeground(kept.confidence)
+    return kept
 
 
 def find_matte(raw: npt.NDArray[np.float32], image: DecodedImage, options: CutoutOptions) -> Matte:
@@ -127,30 +129,18 @@ def find_matte(raw: npt.NDArray[np.float32], image: DecodedImage, options: Cutou
     return Matte(alpha, matte.confidence)
 
 
-def compose(image: DecodedImage, alpha: npt.NDArray[np.uint8], options: CutoutOptions) -> npt.NDArray[np.uint8]:
+def compose(image: DecodedImage, alpha: npt.NDArray[np.uint8], options: CutoutOptions) -> Composed:
     """The second half: what is encoded, from the picture and its matte.
 
     Args:
         image: the picture, H x W. Its colours are changed at soft edges, where the background shone through.
         alpha: the matte, uint8, H x W. It is multiplied with the picture's own transparency.
-        options: `refine`, `trim`, `padding` and `background` count.
-
-    Returns:
-        uint8, h x w x 4 (BGRA, as `compose.apply_alpha` gives it), or h x w x 3 (BGR) on a background.
+        options: all count but `quality` and `min_confidence`.
 
     Raises:
         UnknownForeground: the subject lies where the picture itself is transparent.
     """
-    if options.refine:
-        estimate_foreground(image.rgb, alpha)
-    if image.alpha is not None:
-        # Not before: nothing shone through where the file itself is transparent, its colours are the subject's alone.
-        alpha = np.asarray(cv2.multiply(alpha, image.alpha, scale=1 / 255), dtype=np.uint8)
-    if not alpha.any():
-        raise UnknownForeground
-    box = subject_box(alpha, options.padding) if options.trim else np.s_[:, :]
-    cutout = apply_alpha(image.rgb[box], alpha[box])
-    return cutout if options.background is None else lay_on(cutout, options.background)
+    return load(options.operation).compose(image, alpha, options)
 
 
 class _Stages:

@@ -1,5 +1,8 @@
 """Where the subject is."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -7,24 +10,69 @@ import numpy.typing as npt
 HAZE = 7
 """Alpha up to here does not count as subject when a box is drawn: it cannot be seen, and may lie far out."""
 
-Box = tuple[slice, slice]
-"""Rows and columns, as an index into an array H x W or H x W x C."""
+
+class Box(NamedTuple):
+    """A part of a picture, in pixels; it may reach beyond the picture."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, as an index into an array H x W or H x W x C."""
+        return np.s_[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def grown(self, top: int, right: int, bottom: int, left: int) -> "Box":
+        return Box(self.left - left, self.top - top, self.width + left + right, self.height + top + bottom)
+
+    def within(self, other: "Box") -> "Box":
+        """The part that lies in the other."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right = min(self.left + self.width, other.left + other.width)
+        bottom = min(self.top + self.height, other.top + other.height)
+        return Box(left, top, right - left, bottom - top)
+
+    def around(self, other: "Box") -> "Box":
+        """The smallest that holds both."""
+        left, top = min(self.left, other.left), min(self.top, other.top)
+        right = max(self.left + self.width, other.left + other.width)
+        bottom = max(self.top + self.height, other.top + other.height)
+        return Box(left, top, right - left, bottom - top)
 
 
-def subject_box(alpha: npt.NDArray[np.uint8], padding: int) -> Box:
-    """The part of the picture that holds the subject.
+@dataclass(frozen=True)
+class Length:
+    """Pixels, or percent of a side of the subject's box."""
+
+    value: float
+    percent: bool = False
+
+    def of(self, side: int) -> int:
+        return round(self.value * side / 100 if self.percent else self.value)
+
+
+Padding = tuple[Length, Length, Length, Length]
+"""Top, right, bottom, left; percent is of the side that lies across."""
+
+
+def subject_box(alpha: npt.NDArray[np.uint8]) -> Box:
+    """The part of the picture that holds the subject; the whole picture when nothing in it is visible.
 
     Args:
         alpha: uint8, H x W.
-        padding: pixels kept on each side, as far as the picture has them.
-
-    Returns:
-        The whole picture when nothing in it is visible.
     """
     _, visible = cv2.threshold(alpha, HAZE, 255, cv2.THRESH_BINARY)
-    x, y, width, height = cv2.boundingRect(visible)
-    if width == 0:  # nothing but haze
-        x, y, width, height = cv2.boundingRect(alpha)
-    if width == 0:
-        return np.s_[:, :]
-    return np.s_[max(y - padding, 0) : y + height + padding, max(x - padding, 0) : x + width + padding]
+    box = Box(*cv2.boundingRect(visible))
+    if box.width == 0:  # nothing but haze
+        box = Box(*cv2.boundingRect(alpha))
+    return box if box.width else Box(0, 0, alpha.shape[1], alpha.shape[0])
+
+
+def padded(box: Box, padding: Padding | int) -> Box:
+    """The subject's box with its padding, which may reach beyond the picture."""
+    if isinstance(padding, int):
+        return box.grown(padding, padding, padding, padding)
+    top, right, bottom, left = padding
+    return box.grown(top.of(box.height), right.of(box.width), bottom.of(box.height), left.of(box.width))

@@ -27,6 +27,7 @@ CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PASSING = frozenset({408, 425, 429})  # and whatever is the server's fault
 MAX_REPLY = 65_536  # bytes of an answer that is kept only to be shown
 FREE_PIECES, LEAST_PIECE = 4_096, 64  # a file in more pieces has to come in larger ones (bytes, on average)
 
@@ -43,7 +44,9 @@ class UrlNotFetched(InvalidRequest):
 
     code = "url_not_fetched"
 
-    def __init__(self) -> None:
+    def __init__(self, *, passing: bool = False) -> None:
+        """`passing`: trying again may help."""
+        self.retryable = passing
         super().__init__(
             "The URL could not be fetched. It must be public, on port 80 or 443, and answer with the file itself "
             "within 30 seconds."
@@ -185,7 +188,12 @@ def _one_refusal(url: httpx2.URL) -> Iterator[None]:
         yield
     except FAULTS as error:
         log.info("url_not_fetched", host=url.host, error=type(error).__name__, reason=str(error)[:200])
-        raise UrlNotFetched from error
+        raise UrlNotFetched(passing=_is_passing(error)) from error
+
+
+def _is_passing(error: Exception) -> bool:
+    """A network that failed, or a server that has said that it is not well."""
+    return error.passing if isinstance(error, Refused) else not isinstance(error, InvalidUrl)
 
 
 def _onward(here: httpx2.URL, answer: httpcore2.Response) -> httpx2.URL:
@@ -201,7 +209,7 @@ def _onward(here: httpx2.URL, answer: httpcore2.Response) -> httpx2.URL:
 def _save(answer: httpcore2.Response, into: BinaryIO, max_bytes: int) -> None:
     headers = httpx2.Headers(answer.headers)
     if answer.status != 200:
-        raise Refused(f"status {answer.status}")
+        raise Refused(f"status {answer.status}", passing=answer.status in PASSING or answer.status >= 500)
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refused("encoded")  # we have asked for the plain file, and unpack nothing
     size = int(headers.get("content-length", "0"))

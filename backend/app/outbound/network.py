@@ -19,6 +19,10 @@ Permits = Callable[[str, int], bool]
 class Refused(Exception):
     """The connection or the answer is not one that we take; for the log, never for the caller."""
 
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
 
 class Deadline:
     """The time that all of a request has, whatever the other side does within it."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.core.config import Settings
 from app.core.errors import AppError
-from app.core.options import Operation
+from app.core.operations import Operation, operations
 from app.imaging.formats import CONTENT_TYPES
 from app.imaging.limits import ImageLimits
 from app.imaging.weights import ISNET_GENERAL_USE, ModelEntry
@@ -19,7 +19,7 @@ class ModelRefused(AppError):
 @dataclass(frozen=True)
 class Offer:
     models: tuple[ModelEntry, ...]
-    operations: tuple[str, ...]
+    operations: tuple[Operation, ...]
     formats: tuple[str, ...]
     limits: ImageLimits
 
@@ -42,4 +42,4 @@ def require_licence(settings: Settings) -> None:
 
 
 def offer(settings: Settings) -> Offer:
-    return Offer((ISNET_GENERAL_USE,), tuple(Operation), tuple(CONTENT_TYPES), image_limits(settings))
+    return Offer((ISNET_GENERAL_USE,), tuple(operations().values()), tuple(CONTENT_TYPES), image_limits(settings))

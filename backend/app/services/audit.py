@@ -10,10 +10,10 @@ from datetime import timedelta
 from itertools import islice
 
 from app.core.logging import get_logger
-from app.db import retention
+from app.db import mattes, retention
 from app.db.base import Sessions
 from app.services.retention import IMPORT_SECONDS
-from app.storage.base import IMPORTS, PREFIXES, ObjectStore, StoredObject, task_of_key
+from app.storage.base import IMPORTS, PREFIXES, ObjectStore, StoredObject, matte_key, matte_of_key, task_of_key
 
 BATCH = 500
 OLD = 86_400.0  # seconds
@@ -60,10 +60,12 @@ class Audit:
 
     def _orphans(self, page: Sequence[StoredObject]) -> Sequence[StoredObject]:
         tasks = [task for entry in page if (task := task_of_key(entry.key))]
+        made = [matte for entry in page if (matte := matte_of_key(entry.key))]
         with self.sessions.begin() as session:
             # The store's own time against the database's: a day's distance forgives the difference.
             then = retention.now(session) - timedelta(seconds=self.age)
             known = retention.known_keys(session, [entry.key for entry in page], tasks)
+            known |= {matte_key(row.user_id, row.id) for row in mattes.find_all(session, made)}
         # What clients put there has no rows: it is left to its own cleaning for as long.
         ages = ((entry, timedelta(seconds=IMPORT_SECONDS * entry.key.startswith(IMPORTS))) for entry in page)
         return [entry for entry, more in ages if entry.key not in known and entry.modified_at < then - more]

@@ -1,4 +1,4 @@
-"""What an owner does to his tasks: cancel, run again, delete."""
+"""What an owner does to his tasks: cancel, run again, make something else of the original, delete."""
 
 import time
 from collections.abc import Sequence
@@ -9,16 +9,21 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import AppError, Conflict, NotFound
 from app.core.logging import get_logger
+from app.core.options import RemovalOptions
 from app.core.states import TaskStatus
-from app.db import idempotency, retention, tasks
+from app.db import idempotency as db_idempotency
+from app.db import mattes, retention, tasks, uploads
 from app.db.base import Sessions
 from app.db.models import Task, User
+from app.services import idempotency
 from app.services.bell import Bell
 from app.services.limits import Limits
 from app.services.retention import attempt_keys
-from app.storage.base import ObjectStore
+from app.services.submission import Submission, Submissions
+from app.storage.base import ObjectStore, matte_key
 
 MOMENT = 3.0  # seconds
+RENDERS = "renders"  # for its idempotency keys
 
 log = get_logger(__name__)
 
@@ -31,6 +36,7 @@ class Control:
     store: ObjectStore
     bell: Bell
     limits: Limits
+    submissions: Submissions
 
     def cancel(self, task_id: UUID, user_id: UUID) -> None:
         """End the task; `Conflict` once it has ended otherwise."""
@@ -62,6 +68,41 @@ class Control:
                 raise _not_revivable(_owned(session, task_id, user.id))
         self.bell.ring(task_id, task.queue)
 
+    def render(
+        self,
+        task_id: UUID,
+        user: User,
+        options: RemovalOptions,
+        *,
+        recipe: str | None = None,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Submission:
+        """Make a new task of the same original; `Conflict` when that is gone.
+
+        Counts as `retry` does. Raises also what `services.idempotency` raises, and `BacklogFull`.
+        """
+        with self.sessions.begin() as session:
+            upload = _owned(session, task_id, user.id).upload
+        task = self.submissions.new_task(upload, options, request_id)
+        task.recipe = recipe
+        sent = {"task_id": task_id, "options": task.options, "recipe": recipe}
+        asked = idempotency.once(user.id, RENDERS, idempotency_key, sent) if idempotency_key is not None else None
+        refusal = self.submissions.backlog.look() or self.limits.pixels(user, upload.pixels)
+        with self.sessions.begin() as session:
+            if asked is not None and (earlier := idempotency.begin(session, asked)):
+                return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
+            if refusal is not None:
+                raise refusal
+            self.limits.admit_task(session, user)
+            if not uploads.hold_kept(session, upload.id):
+                raise _original_missing()
+            session.add(task)
+            if asked is not None:
+                idempotency.finish(session, asked, {"upload_id": str(upload.id), "task_id": str(task.id)})
+        self.bell.ring(task.id, task.queue)
+        return Submission(upload.id, task.id)
+
     def delete(self, task_id: UUID, user_id: UUID) -> None:
         """Take the task and its objects away, and the original too when no other task uses it."""
         with self.sessions.begin() as session:
@@ -72,9 +113,12 @@ class Control:
             doomed = list(attempt_keys(task))
             tasks.delete(session, task_id)
             # A request that is repeated after this is a new one.
-            idempotency.forget(session, user_id, task_id)
+            db_idempotency.forget(session, user_id, task_id)
             if original is not None and retention.expire_unused(session, upload_id):
                 doomed.append(original)
+                if task.upload.sha256 is not None:
+                    unused = mattes.drop_unused(session, user_id, task.upload.sha256)
+                    doomed += [matte_key(user_id, matte_id) for matte_id in unused]
         self._delete_objects(doomed)
 
     def _delete_objects(self, keys: Sequence[str]) -> None:
@@ -101,4 +145,8 @@ def _not_revivable(task: Task) -> Conflict:
         return Conflict(
             f"Only a failed or cancelled task can run again: its status is {task.status}.", code="task_not_retryable"
         )
+    return _original_missing()
+
+
+def _original_missing() -> Conflict:
     return Conflict("The original image is no longer stored. Please upload it again.", code="original_missing")

@@ -52,6 +52,7 @@ TASKS_ENDED = "quickbg_tasks_ended_total"
 STAGE_SECONDS = "quickbg_stage_seconds"
 LIMITED = "quickbg_limited_total"
 RATE_LIMIT_FALLBACKS = "quickbg_rate_limit_fallbacks_total"
+WEBHOOKS = "quickbg_webhooks_total"
 
 OVERDUE = ("queue_timeout", "max_attempts")
 # What a task may fail with. Another code is shown from its first time on.
@@ -93,6 +94,11 @@ FAMILIES = (
         {"limit": ("requests", "reads", "megapixels", "logins", "active_tasks", "images")},
     ),
     Family(RATE_LIMIT_FALLBACKS, "Requests counted by one process alone, because Redis did not answer."),
+    Family(
+        WEBHOOKS,
+        "Tries to deliver a webhook, by what became of its message.",
+        {"outcome": ("delivered", "retried", "failed", "disabled")},
+    ),
 )
 _BUCKETS = {family.name: family.buckets for family in FAMILIES}
 

@@ -30,9 +30,10 @@ from app.db.models import Task
 from app.db.tasks import Claim, Result
 from app.imaging.engines.base import Engine
 from app.imaging.errors import ImageError, is_out_of_memory
-from app.imaging.pipeline import Cutout, CutoutOptions, cut_out
+from app.imaging.pipeline import Cutout, cut_out
 from app.services.about import image_limits
 from app.services.bell import Bell
+from app.services.composing import Backgrounds, cutout_options
 from app.services.counting import (
     CLAIMS,
     CLAIMS_REFUSED,
@@ -42,9 +43,12 @@ from app.services.counting import (
     TASKS_ENDED,
     Counts,
 )
+from app.services.fetching import Fetching, NoPlace
+from app.services.mattes import Mattes
 from app.services.pulse import Fenced, Grip, Pulse
 from app.storage.base import ObjectStore, content_type, result_key
 
+PUT_OFF = 1.0  # seconds until a place to fetch at is looked for again
 SETTLE_PAUSE = 1.0  # seconds between tries to write the outcome while the database is away
 
 T = TypeVar("T")
@@ -64,6 +68,8 @@ class Processing:
     sessions: Sessions
     store: ObjectStore
     engine: Engine
+    mattes: Mattes
+    fetching: Fetching
     pulse: Pulse
     bell: Bell
     metrics: MetricsLog
@@ -104,6 +110,8 @@ class Processing:
             self._cut_out(held, task, grip)
         except Fenced:
             raise
+        except NoPlace:
+            self._settle(lambda session: tasks.put_off(session, held, PUT_OFF))
         except ImageError as error:
             self._fail(held, task, error.code, str(error), getattr(error, "confidence", None))
         except ObjectNotFound:
@@ -135,24 +143,31 @@ class Processing:
             if stage == Stage.INFERRING:
                 self.counts.add(INFERENCES)
 
+        self.fetching.bring(task)
         data = self.store.get(task.upload.key)
         failpoint("downloaded", task.request_id)
+        asked = RemovalOptions.model_validate(task.options)
+        background = Backgrounds(self.settings, self.store, self.fetching.outbound).bring(asked, task.user_id)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
-        cutout = cut_out(
-            data,
-            self.engine,
-            cutout_options(RemovalOptions.model_validate(task.options), self.settings),
-            image_limits(self.settings),
-            on_stage=enter,
-        )
-        enter(Stage.UPLOADING)
+        options = cutout_options(asked, self.settings, background)
+        with self.mattes.search(task.user_id, data, options, grip.check) as search:
+            limits = image_limits(self.settings)
+            cutout = cut_out(data, self.engine, options, limits, on_stage=enter, find_kept=search.find)
+            enter(Stage.UPLOADING)
+            self._deliver(held, task, grip, cutout, seconds)
+            if cutout.found is not None:
+                search.keep(cutout.found)
+
+    def _deliver(self, held: Claim, task: Task, grip: Grip, cutout: Cutout, seconds: dict[str, float]) -> None:
+        """Store the result and complete the task with it. `seconds`: what the stages before the pipeline took."""
         clock = time.perf_counter()
         key = _key(task, held)
         self.store.put(key, io.BytesIO(cutout.data), content_type(key))
         failpoint("result_stored", task.request_id)
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
         grip.check()
-        result = Result(key, len(cutout.data), cutout.width, cutout.height, cutout.confidence)
+        boxes = list(cutout.subject_box), list(cutout.result_box)
+        result = Result(key, len(cutout.data), cutout.width, cutout.height, cutout.confidence, *boxes)
 
         def finish(session: Session) -> bool:
             return tasks.complete(session, held, result) or tasks.delivers(session, task.id, key)
@@ -235,7 +250,7 @@ class Processing:
             "metadata": {
                 "original_size": [upload.width, upload.height],
                 "processed_size": [cutout.width, cutout.height] if cutout else None,
-                "compression_ratio": round(len(cutout.data) / upload.size_bytes, 3) if cutout and upload.size_bytes else None,
+                "compression_ratio": _ratio(len(cutout.data), upload.size_bytes) if cutout else None,
             },
             "quality": task.options.get("quality"),
             "engine": f"{self.engine.name} {self.engine.precision}",
@@ -249,18 +264,9 @@ class Processing:
             log.warning("metrics_not_written", error=str(error))
 
 
+def _ratio(result: int, original: int | None) -> float | None:
+    return round(result / original, 3) if original else None
+
+
 def _key(task: Task, held: Claim) -> str:
     return result_key(task.user_id, task.id, held.attempt, task.result_format)
-
-
-def cutout_options(asked: RemovalOptions, settings: Settings) -> CutoutOptions:
-    """What was asked for, in the words of the pipeline."""
-    return CutoutOptions(
-        refine=asked.refine,
-        quality=asked.quality,
-        trim=asked.trim,
-        padding=asked.padding,
-        background=asked.background_rgb,
-        format=asked.format,
-        min_confidence=settings.min_confidence,
-    )

@@ -14,7 +14,7 @@ from app.core.failpoints import failpoint
 from app.core.logging import get_logger
 from app.core.states import TaskStatus
 from app.core.timing import Timing
-from app.db import dispatch, heartbeats, tasks
+from app.db import batches, dispatch, heartbeats, tasks
 from app.db.base import Sessions
 from app.services.counting import REAPS, RINGS, TASKS_ENDED, Counts
 
@@ -53,6 +53,7 @@ class Recovery:
                 return Tick()
             lost = tasks.reap(session, timing=self.timing)
             overdue = tasks.fail_overdue(session, timing=self.timing)
+            batches.finish_ended(session)
             heartbeats.forget_stale(session, timing=self.timing)
             bells = list(dispatch.stamp_undispatched(session, timing=self.timing)) if ready is not None else []
             first = len(bells)

@@ -17,16 +17,17 @@ from sqlalchemy.orm import Session
 from app.core.config import DAY, Settings
 from app.core.errors import AppError
 from app.core.logging import get_logger
-from app.db import api_keys, idempotency, login_failures, logins, retention
+from app.db import api_keys, idempotency, login_failures, logins, mattes, retention, webhooks
 from app.db.base import Sessions
-from app.db.models import Task, Upload
+from app.db.models import Matte, Task, Upload
 from app.services.throttle import KEPT
-from app.storage.base import IMPORTS, ObjectStore, StoredObject, result_key
+from app.storage.base import IMPORTS, ObjectStore, StoredObject, matte_key, result_key
 
 BATCH = 200
 PATIENCE = 3  # objects in a row that cannot be deleted: the store is away
 FIRST = UUID(int=0)
 ENDED_KEYS = 30 * DAY  # their owners still see when they ended
+ENDED_WEBHOOKS = 30 * DAY  # likewise how they went
 IMPORT_SECONDS = 86_400.0  # that an object which a client has put is kept for
 
 log = get_logger(__name__)
@@ -68,6 +69,8 @@ class Retention:
                 retention.sum_uploads(session, self._spent()),
                 retention.sum_tasks(session, self._let_go()),
                 retention.sum_uploads(session, retention.let_go_upload()),
+                mattes.sum_of(session, self._unused()),
+                mattes.sum_of(session, mattes.let_go(self._grace)),
             )
         imports = [retention.Sum(1, 1, entry.size_bytes) for entry in self._old_imports()]
         total = sum((*rest, *imports), over + abandoned)
@@ -78,19 +81,25 @@ class Retention:
         expired = self._all(partial(retention.expire_tasks, where=self._over()))
         abandoned = self._all(partial(retention.expire_uploads, where=self._abandoned()))
         self._all(partial(retention.expire_uploads, where=self._spent()))
+        self._all(partial(mattes.drop_some, where=self._unused()))
         self._purge(self._leftovers, retention.tasks_tidied)
         gone = self._purge(self._results, retention.tasks_purged)
         gone += self._purge(self._originals, retention.uploads_purged)
+        gone += self._purge(self._mattes, mattes.purged)
         gone += self._purge_imports()
         self._all(idempotency.forget_old)
         # Access tokens of a login that has come to its end may outlive it by their own time.
         self._all(partial(logins.forget_ended, grace=DAY + self.settings.access_token_ttl_seconds))
         self._all(partial(api_keys.forget_ended, grace=ENDED_KEYS))
         self._all(partial(login_failures.forget_old, grace=KEPT))
+        self._all(partial(webhooks.forget_ended, keep=ENDED_WEBHOOKS))
+        self._all(webhooks.forget_endpoints)
+        self._all(webhooks.forget_secrets)
         with self.sessions.begin() as session:
             left = retention.sum_tasks(session, self._let_go())
             left += retention.sum_tasks(session, retention.untidy(self._grace))
             left += retention.sum_uploads(session, retention.let_go_upload())
+            left += mattes.sum_of(session, mattes.let_go(self._grace))
         return Cleaned(expired, abandoned, gone.objects, gone.size_bytes, left.rows)
 
     @property
@@ -109,6 +118,9 @@ class Retention:
 
     def _spent(self) -> ColumnElement[bool]:
         return retention.spent(self.settings.original_retention_seconds)
+
+    def _unused(self) -> ColumnElement[bool]:
+        return mattes.past(self._grace, self.settings.original_retention_seconds)
 
     def _all(self, step: Callable[..., int]) -> int:
         """In short transactions, so that nobody waits for the rows of thousands."""
@@ -181,6 +193,11 @@ class Retention:
             found = retention.find_uploads(session, retention.let_go_upload(), after=after, limit=BATCH)
             return [_original(upload) for upload in found]
 
+    def _mattes(self, after: UUID) -> Sequence[_Doomed]:
+        with self.sessions.begin() as session:
+            found = mattes.find_some(session, mattes.let_go(self._grace), after=after, limit=BATCH)
+            return [_matte(matte) for matte in found]
+
 
 def _result(task: Task) -> _Doomed:
     return _Doomed(task.id, attempt_keys(task), int(task.result_bytes is not None), task.result_bytes or 0)
@@ -193,6 +210,11 @@ def _leftover(task: Task) -> _Doomed:
 def attempt_keys(task: Task) -> Sequence[str]:
     """Every object that the task's attempts may have stored: also one that lost its task may have left one."""
     return [result_key(task.user_id, task.id, attempt, task.result_format) for attempt in range(1, task.attempt + 1)]
+
+
+def _matte(matte: Matte) -> _Doomed:
+    key = matte_key(matte.user_id, matte.id)
+    return _Doomed(matte.id, [key], int(matte.size_bytes is not None), matte.size_bytes or 0)
 
 
 def _original(upload: Upload) -> _Doomed:

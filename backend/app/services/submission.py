@@ -1,38 +1,35 @@
 """An image comes in: probe → record the intent → store → record upload and task in one commit → ring the bell."""
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import SEEK_END
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
-from app.core.errors import RejectedImage, ServiceUnavailable, TooManyRequests
+from app.core.errors import ServiceUnavailable, TooManyRequests
 from app.core.failpoints import failpoint
 from app.core.logging import get_logger
-from app.core.options import Operation, RemovalOptions
+from app.core.names import clean_filename
+from app.core.options import RemovalOptions
+from app.core.states import UploadStatus
 from app.db import idempotency as db_idempotency
 from app.db import tasks, uploads
 from app.db.base import Sessions
 from app.db.idempotency import Once
 from app.db.models import Task, Upload, User
-from app.imaging.errors import ImageError
-from app.imaging.formats import HEAD_BYTES, sniffed
-from app.imaging.probe import ImageFacts, probe
 from app.services import idempotency
-from app.services.about import image_limits
+from app.services.addresses import check_background
 from app.services.backlog import Backlog
 from app.services.bell import Bell
+from app.services.judging import judge
 from app.services.limits import Limits
 from app.storage.base import ObjectStore, content_type, original_key
 
 QUEUE = "interactive"
 ROUTE = "uploads"
-MAX_NAME = 200
+UNKNOWN_PIXELS = 1_000_000  # that an image counts as whose size is not known yet
 
 log = get_logger(__name__)
 
@@ -65,6 +62,8 @@ class Submissions:
         request_id: str | None = None,
         idempotency_key: str | None = None,
         named: Mapping[str, str] | None = None,
+        webhook_url: str | None = None,
+        recipe: str | None = None,
     ) -> Submission:
         """Take an image in. Blocks on the database and the store: call it from a thread. `named` is how the request
         has named the picture, if it has not sent it: that makes two requests the same, then, and not the bytes.
@@ -72,10 +71,52 @@ class Submissions:
         Raises `RejectedImage` (nothing is kept then), `StorageUnavailable`, `BacklogFull`, `TooManyRequests`, and
         what `services.idempotency` raises.
         """
-        sha256 = _digest(file)
-        facts = self._judge(file, sha256)
-        upload_id, task_id = uuid4(), uuid4()
-        upload = Upload(
+        upload = self.judged(file, user, filename)
+        task = self.new_task(upload, options, request_id)
+        asked = _once(user, idempotency_key, named or {"sha256": upload.sha256 or ""}, options, webhook_url, recipe)
+        if earlier := self._intend(upload, user, asked):
+            return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
+        failpoint("upload_intended")
+        try:
+            self.store.put(upload.key, file, content_type(upload.key))
+        except Exception:
+            self._give_back(asked)
+            raise
+        failpoint("upload_stored")
+        task.webhook_url, task.recipe = webhook_url, recipe
+        self._accept(upload, user, task, asked)
+        failpoint("upload_accepted")
+        self.bell.ring(task.id, QUEUE)
+        return Submission(upload.id, task.id)
+
+    def promise(
+        self,
+        url: str,
+        *,
+        user: User,
+        filename: str | None,
+        options: RemovalOptions,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+        webhook_url: str | None = None,
+        recipe: str | None = None,
+    ) -> Submission:
+        """Take an image in that is still at its URL: the worker fetches it. Raises likewise."""
+        upload = self.promised(user, url, filename)
+        task = self.new_task(upload, options, request_id)
+        task.webhook_url, task.recipe = webhook_url, recipe
+        asked = _once(user, idempotency_key, {"image_url": url}, options, webhook_url, recipe)
+        if earlier := self._intend(upload, user, asked):
+            return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
+        self._accept(upload, user, task, asked)
+        self.bell.ring(task.id, QUEUE)
+        return Submission(upload.id, task.id)
+
+    def judged(self, file: BinaryIO, user: User, filename: str | None) -> Upload:
+        """The row of an original that is not recorded yet. Raises `RejectedImage`."""
+        sha256, facts = judge(file, self.settings)
+        upload_id = uuid4()
+        return Upload(
             id=upload_id,
             user_id=user.id,
             key=original_key(user.id, upload_id),
@@ -86,20 +127,18 @@ class Submissions:
             height=facts.height,
             sha256=sha256,
         )
-        asked = _once(user, idempotency_key, named or {"sha256": sha256}, options)
-        if earlier := self._intend(upload, user, asked):
-            return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
-        failpoint("upload_intended")
-        try:
-            self.store.put(upload.key, file, content_type(upload.key))
-        except Exception:
-            self._give_back(asked)
-            raise
-        failpoint("upload_stored")
-        self._accept(upload, user, self._task(task_id, upload, options, request_id), asked)
-        failpoint("upload_accepted")
-        self.bell.ring(task_id, QUEUE)
-        return Submission(upload_id, task_id)
+
+    def promised(self, user: User, url: str, filename: str | None) -> Upload:
+        """The row of an original that is still at its URL, and is not recorded yet."""
+        upload_id = uuid4()
+        return Upload(
+            id=upload_id,
+            user_id=user.id,
+            status=UploadStatus.REMOTE,
+            key=original_key(user.id, upload_id),
+            source_url=url,
+            filename=clean_filename(filename),
+        )
 
     def admit_image(self, user: User) -> None:
         """Raises `TooManyRequests` when the account's month has no room for another picture."""
@@ -107,10 +146,16 @@ class Submissions:
             self.limits.admit_image(session, user)
 
     def earlier(
-        self, user: User, idempotency_key: str | None, named: Mapping[str, str], options: RemovalOptions
+        self,
+        user: User,
+        idempotency_key: str | None,
+        named: Mapping[str, str],
+        options: RemovalOptions,
+        webhook_url: str | None = None,
+        recipe: str | None = None,
     ) -> Submission | None:
         """What the same request was answered before: then its picture need not be fetched, and may be gone."""
-        asked = _once(user, idempotency_key, named, options)
+        asked = _once(user, idempotency_key, named, options, webhook_url, recipe)
         if asked is None:
             return None
         with self.sessions.begin() as session:
@@ -119,7 +164,7 @@ class Submissions:
 
     def _intend(self, upload: Upload, user: User, asked: Once | None) -> Mapping[str, Any] | None:
         """Record what is about to be stored. What an earlier request was answered, if this one repeats it."""
-        refusal = self.backlog.look() or self.limits.pixels(user, upload.pixels)
+        refusal = self.backlog.look() or self.limits.pixels(user, upload.pixels or UNKNOWN_PIXELS)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return earlier
@@ -135,7 +180,7 @@ class Submissions:
         """The promise, in one commit. A commit whose answer is lost may have been kept: then it was."""
         try:
             with self.sessions.begin() as session:
-                if not uploads.mark_stored(session, upload.id):
+                if upload.source_url is None and not uploads.mark_stored(session, upload.id):
                     raise ServiceUnavailable("The upload took too long and was given up; send it again.")
                 session.add(task)
                 self.limits.count_image(session, user, upload)
@@ -160,23 +205,14 @@ class Submissions:
         except SQLAlchemyError:
             return False
 
-    def _judge(self, file: BinaryIO, sha256: str) -> ImageFacts:
-        """Accepted or not, every picture leaves a line that says which it was."""
-        log_picture = log.bind(sha256=sha256, format=sniffed(file.read(HEAD_BYTES)), size_bytes=file.seek(0, SEEK_END))
-        try:
-            facts = probe(file, image_limits(self.settings))
-        except ImageError as error:
-            log_picture.info("image_judged", decision=error.code)
-            raise RejectedImage(str(error), code=error.code) from error
-        log_picture.info("image_judged", decision="accepted", width=facts.width, height=facts.height)
-        return facts
-
-    def _task(self, task_id: UUID, upload: Upload, options: RemovalOptions, request_id: str | None) -> Task:
+    def new_task(self, upload: Upload, options: RemovalOptions, request_id: str | None) -> Task:
+        """The row of a task that is not recorded yet. Raises what `check_background` does."""
+        check_background(options, upload.user_id, self.settings)
         return Task(
-            id=task_id,
+            id=uuid4(),
             user_id=upload.user_id,
             upload_id=upload.id,
-            operation=Operation.REMOVE_BACKGROUND,
+            operation=options.operation,
             options=options.model_dump(mode="json"),
             queue=QUEUE,
             request_id=request_id,
@@ -196,24 +232,15 @@ class Submissions:
             log.warning("idempotency_key_left", error=type(error).__name__)
 
 
-def _once(user: User, key: str | None, named: Mapping[str, str], options: RemovalOptions) -> Once | None:
+def _once(
+    user: User,
+    key: str | None,
+    named: Mapping[str, str],
+    options: RemovalOptions,
+    webhook_url: str | None,
+    recipe: str | None,
+) -> Once | None:
     if key is None:
         return None
-    return idempotency.once(user.id, ROUTE, key, {**named, "options": options.model_dump(mode="json")})
-
-
-def clean_filename(name: str | None) -> str | None:
-    """The last part of the name that a client sent, without control characters and of bounded length."""
-    if not name:
-        return None
-    base = re.split(r"[/\\]", name)[-1]
-    printable = "".join(c for c in base if c.isprintable()).strip()
-    return printable[:MAX_NAME] or None
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    file.seek(0)
-    return digest.hexdigest()
+    told = {name: value for name, value in {"webhook_url": webhook_url, "recipe": recipe}.items() if value is not None}
+    return idempotency.once(user.id, ROUTE, key, {**named, **told, "options": options.model_dump(mode="json")})

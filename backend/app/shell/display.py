@@ -1,5 +1,6 @@
 """What a person sees on standard error: moving bars on a terminal, plain lines anywhere else."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +8,19 @@ from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.status import Status
 
 from app.shell.client import TaskView
+from app.shell.sources import Source, shown
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -72,53 +82,86 @@ def fetching() -> Iterator[Callable[[str, int, int | None], None]]:
 class Watch(Protocol):
     """Is told how the pictures fare, from several threads. Failures are told at the very end, by others."""
 
-    def begun(self, source: Path) -> None: ...
+    def begun(self, source: Source) -> None: ...
 
-    def changed(self, source: Path, task: TaskView) -> None: ...
+    def changed(self, source: Source, task: TaskView) -> None: ...
 
-    def ended(self, source: Path, target: Path | None) -> None: ...
+    def ended(self, source: Source, target: Path | None) -> None: ...
 
 
-class Lines:
+class Silence:
+    """Nothing, for a picture whose files have no names."""
+
+    def begun(self, source: Source) -> None: ...
+
+    def changed(self, source: Source, task: TaskView) -> None: ...
+
+    def ended(self, source: Source, target: Path | None) -> None: ...
+
+
+class Lines(Silence):
     """One line for each picture that is done."""
 
-    def begun(self, source: Path) -> None:
-        """Nothing to say yet."""
-
-    def changed(self, source: Path, task: TaskView) -> None:
-        """Nothing to say yet."""
-
-    def ended(self, source: Path, target: Path | None) -> None:
+    def ended(self, source: Source, target: Path | None) -> None:
         if target is not None:
-            say(f"{source} → {target}")
+            say(f"{shown(source)} → {shown(target)}")
 
 
-class Bars:
-    """A bar for each picture at work, fed by the progress that its task reports."""
+class Bar:
+    """One bar for all pictures; those at work count by the progress that their tasks report."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
-        self._bars: dict[Path, TaskID] = {}
+        self._bar = progress.add_task("", total=total, over=0, doing="")
+        self._lock = threading.Lock()
+        self._at_work: dict[Source, float] = {}
+        self._doing = ""
+        self._over = 0
 
-    def begun(self, source: Path) -> None:
-        self._bars[source] = self._progress.add_task(str(source), total=100, stage="sending")
+    def begun(self, source: Source) -> None:
+        with self._lock:
+            self._at_work[source], self._doing = 0, "sending"
+            self._draw()
 
-    def changed(self, source: Path, task: TaskView) -> None:
-        stage = task.stage or task.status
-        self._progress.update(self._bars[source], completed=task.progress, stage=stage)
+    def changed(self, source: Source, task: TaskView) -> None:
+        with self._lock:
+            self._at_work[source], self._doing = task.progress / 100, task.stage or task.status
+            self._draw()
 
-    def ended(self, source: Path, target: Path | None) -> None:
-        self._progress.remove_task(self._bars.pop(source))
+    def ended(self, source: Source, target: Path | None) -> None:
+        with self._lock:
+            self._at_work.pop(source)
+            self._over += 1
+            self._draw()
         if target is not None:
-            say(f"{source} → {target}")
+            say(f"{shown(source)} → {shown(target)}")
+
+    def _draw(self) -> None:
+        doing = self._doing if len(self._at_work) == 1 else f"{len(self._at_work)} at work"
+        done = self._over + sum(self._at_work.values())
+        self._progress.update(self._bar, completed=done, over=self._over, doing=doing if self._at_work else "")
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Bars on a terminal, lines elsewhere."""
-    if not console.is_terminal:
-        yield Lines()
+def watching(total: int, *, quiet: bool) -> Iterator[Watch]:
+    """A bar on a terminal, lines elsewhere; nothing when that is asked for."""
+    if quiet or not console.is_terminal:
+        yield Silence() if quiet else Lines()
         return
-    name = TextColumn("{task.description}", markup=False)
-    with Progress(name, BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn(), console=console) as shown:
-        yield Bars(shown)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[over]}/{task.total:.0f}  {task.fields[doing]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Bar(progress, total)
+
+
+def summary(done: int, there: int, failed: int) -> None:
+    """How it went, in one line; nothing where one picture speaks for itself."""
+    parts = [f"{done} cut out"] if done or not there else []
+    parts += [f"{there} there already"] if there else []
+    parts += [f"{failed} failed"] if failed else []
+    if there or done + failed > 1:
+        say(f"{', '.join(parts)}.")

@@ -15,6 +15,10 @@ class FileProblem(AppError):
     code = "file"
 
 
+class TaskProblem(FileProblem):
+    """The service has taken the picture and has no result of it: it failed, or is kept no longer."""
+
+
 class SettingsProblem(AppError):
     """`.env` or the environment holds a setting that makes no sense, or lacks one that is needed."""
 

@@ -36,7 +36,7 @@ def bring_up(layout: Layout, *, port: int | None, detach: bool) -> tuple[Stack, 
                 return _start(layout, port=port, detach=detach)
             if not stack.supervisor.is_temporary():
                 return stack, None
-        say("A removal has started the service for itself: waiting for its end.")
+        say("Another command has started the service for itself: waiting for its end.")
         with alone(layout):
             pass
 

@@ -83,7 +83,7 @@ class ObjectStore(Protocol):
 
 
 IMPORTS = "imports/"  # what clients put there themselves, until it is submitted
-PREFIXES = ("originals/", "processed/", IMPORTS)  # what of the bucket is ours
+PREFIXES = ("originals/", "processed/", "mattes/", IMPORTS)  # what of the bucket is ours
 PUT_SECONDS = 900  # that a signed address to put to holds
 
 
@@ -101,11 +101,25 @@ def result_key(user_id: UUID, task_id: UUID, attempt: int, format_: ResultFormat
     return f"processed/{user_id}/{task_id}/{attempt}.{format_}"
 
 
+def matte_key(user_id: UUID, matte_id: UUID) -> str:
+    return f"mattes/{user_id}/{matte_id}.png"
+
+
 def task_of_key(key: str) -> UUID | None:
     """The task whose attempt writes this object; None for any other object."""
     parts = key.split("/")
+    return _id(parts[2]) if parts[0] == "processed" and len(parts) == 4 else None
+
+
+def matte_of_key(key: str) -> UUID | None:
+    """The matte that is this object; None for any other object."""
+    parts = key.split("/")
+    return _id(parts[2].removesuffix(".png")) if parts[0] == "mattes" and len(parts) == 3 else None
+
+
+def _id(text: str) -> UUID | None:
     try:
-        return UUID(parts[2]) if parts[0] == "processed" and len(parts) == 4 else None
+        return UUID(text)
     except ValueError:
         return None
 

@@ -17,7 +17,10 @@ from app.db.base import make_engine, make_sessions
 from app.imaging.engines.base import INPUT_SHAPE
 from app.imaging.engines.choice import load
 from app.imaging.weights import where_weights_are
+from app.outbound.client import Outbound
 from app.services.counting import Bookkeeping, Counts
+from app.services.fetching import Fetching
+from app.services.mattes import Mattes, model_name
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
@@ -56,11 +59,14 @@ class Runtime:
         self._bookkeeping.start()
         self._bell = BackgroundBell(self._publisher, sessions, counts, by="worker")
         self._bell.start()
+        store = S3Store(settings)
         self.processing = Processing(
             settings=settings,
             sessions=sessions,
-            store=S3Store(settings),
+            store=store,
             engine=engine,
+            fetching=Fetching(settings, sessions, store, Outbound(settings)),
+            mattes=Mattes(sessions, store, model_name(settings.model_path)),
             pulse=self._pulse,
             bell=self._bell,
             metrics=MetricsLog(settings.log_dir),

@@ -1,4 +1,7 @@
-"""The sweeper process: `python -m app.tasks.sweeper`. Any number of them may run."""
+"""The sweeper process: `python -m app.tasks.sweeper`. Any number of them may run.
+
+It ticks, cleans up and delivers webhooks.
+"""
 
 import os
 import signal
@@ -13,7 +16,9 @@ from app.core.config import Settings, load_settings
 from app.core.logging import configure_logging, get_logger
 from app.db import heartbeats
 from app.db.base import Sessions, make_engine, make_sessions
+from app.outbound.client import Outbound
 from app.services.counting import Bookkeeping, Counts
+from app.services.deliveries import PLACES, TRY_SECONDS, Deliveries
 from app.services.recovery import Recovery
 from app.services.retention import Retention
 from app.storage.s3 import S3Store
@@ -31,13 +36,15 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
-    db = make_engine(settings.sqlalchemy_url, pool_size=3, max_overflow=1)
+    db = make_engine(settings.sqlalchemy_url, pool_size=4, max_overflow=PLACES)
     sessions = make_sessions(db)
     publisher = Publisher(settings)
     counts = Counts()
     bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
     bookkeeping.start()
     recovery = Recovery(sessions, settings.timing, publisher.ready, publisher.publish, counts)
+    deliveries = Deliveries(settings, sessions, Outbound(settings, total_seconds=TRY_SECONDS), counts)
+    deliveries.start()
     process = f"{socket.gethostname()}:{os.getpid()}"
     if settings.cleanup_enabled:
         cleaning = threading.Thread(target=_clean, args=(settings, sessions, stopped), name="cleaning", daemon=True)
@@ -53,6 +60,7 @@ def main() -> None:
         except SQLAlchemyError as error:
             log.warning("sweep_failed", error=type(error).__name__)
         stopped.wait(settings.timing.sweep_interval)
+    deliveries.close()
     with suppress(SQLAlchemyError), sessions.begin() as session:
         heartbeats.remove(session, process)
     bookkeeping.close()

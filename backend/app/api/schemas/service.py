@@ -35,6 +35,11 @@ class EngineInfo(BaseModel):
     workers: int = Field(description="How many of the workers that are online run it.")
 
 
+class OperationInfo(BaseModel):
+    name: str = Field(examples=["remove-background"])
+    summary: str = Field(description="What it makes of a picture.")
+
+
 class Limits(BaseModel):
     max_image_bytes: int
     min_image_side: int
@@ -48,7 +53,7 @@ class Info(BaseModel):
     version: str
     models: list[ModelInfo]
     engines: list[EngineInfo]
-    operations: list[str]
+    operations: list[OperationInfo]
     limits: Limits
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.schemas.options import RECIPE, described
 from app.api.schemas.values import Numeric
-from app.core.options import RemovalOptions
 from app.core.states import Stage, TaskStatus
 from app.db.models import TaskEvent
 from app.services.status import TaskView
@@ -64,6 +64,13 @@ class TaskOut(BaseModel):
     retries: int = Field(description="How often it was put off after a fault.")
     processing_time: float | None = Field(description="Seconds from the last beginning to the end.")
     confidence: float | None = Field(description="0 to 1: how surely the picture has a subject.")
+    subject_box: list[int] | None = Field(
+        description="Where the subject is in the original, as it is displayed: left, top, width and height in pixels. "
+        "Null until the task is completed.",
+        examples=[[412, 96, 655, 880]],
+    )
+    result_box: list[int] | None = Field(description="Likewise in the result.", examples=[[10, 10, 655, 880]])
+    recipe: str | None = Field(description="Whose options it was made with, as name@version.")
     created_at: datetime
     updated_at: datetime
 
@@ -84,6 +91,9 @@ class TaskOut(BaseModel):
             retries=task.retries,
             processing_time=None if task.processing_seconds is None else round(task.processing_seconds, 3),
             confidence=None if task.confidence is None else round(task.confidence, 4),
+            subject_box=task.subject_box,
+            result_box=task.result_box,
+            recipe=task.recipe,
             created_at=task.created_at,
             updated_at=task.updated_at,
         )
@@ -114,10 +124,7 @@ class History(BaseModel):
 
 def upload_form() -> dict[str, Any]:
     """The description of the upload's form: the endpoint reads it by itself, after it knows who is calling."""
-    described = RemovalOptions.model_json_schema()
-    choices: dict[str, Any] = {f"#/$defs/{name}": values for name, values in described["$defs"].items()}
-    # Each enumeration in its place: the description of a form has nowhere to keep them apart.
-    options = {name: choices.get(field.pop("$ref", ""), {}) | field for name, field in described["properties"].items()}
+    options = described() | {"recipe": RECIPE}
     for option in options.values():
         if "enum" in option:
             option["enum"] = [*option["enum"], ""]  # sent empty, as browsers do: the default
@@ -125,6 +132,11 @@ def upload_form() -> dict[str, Any]:
     named = {
         "image_url": {"type": "string", "maxLength": 2048, "description": "A public http or https URL of the picture."},
         "s3_key": {"type": "string", "maxLength": 1024, "description": "The key of an object of yours in the bucket."},
+    }
+    options["webhook_url"] = {
+        "type": "string",
+        "maxLength": 2048,
+        "description": "An http or https URL that is told when the task ends.",
     }
     return {
         "requestBody": {

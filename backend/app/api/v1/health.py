@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from app.api.deps import ServicesDep, api_key, authenticate, bearer
 from app.api.docs import DOCS
 from app.api.errors import responses
-from app.api.schemas.service import Alive, EngineInfo, HealthOut, Info, Limits, ModelInfo, Ready, Root
+from app.api.schemas.service import Alive, EngineInfo, HealthOut, Info, Limits, ModelInfo, OperationInfo, Ready, Root
 from app.core.errors import Forbidden, ServiceUnavailable
 from app.services.about import offer
 from app.services.identity import Scope, scopes_of
@@ -76,7 +76,7 @@ def info(services: ServicesDep) -> Info:
             EngineInfo(name=engine.partition(": ")[0], reason=engine.partition(": ")[2], workers=count)
             for engine, count in engines.items()
         ],
-        operations=list(made.operations),
+        operations=[OperationInfo(name=o.name, summary=o.summary) for o in made.operations],
         limits=Limits(
             max_image_bytes=made.limits.max_bytes,
             min_image_side=made.limits.min_side,

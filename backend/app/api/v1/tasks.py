@@ -11,8 +11,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.deps import Caller, ServicesDep, Writer
 from app.api.errors import responses
-from app.api.schemas.tasks import EventOut, History, TaskOut, TaskPage
+from app.api.schemas.options import RenderIn
+from app.api.schemas.tasks import Accepted, EventOut, History, TaskOut, TaskPage
 from app.api.schemas.values import Moment
+from app.api.v1.uploads import LINKS, IdempotencyKey, accepted
 from app.api.waiting import (
     MAX_WAIT,
     STREAM,
@@ -37,7 +39,7 @@ Wait = Annotated[
     ),
 ]
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], max_body_size=65_536)
 
 
 @router.get("", summary="The caller's tasks, newest first", responses=responses(401, 422, 503))
@@ -118,6 +120,34 @@ def cancel_task(task_id: UUID, services: ServicesDep, user: Writer) -> TaskOut:
 def retry_task(task_id: UUID, services: ServicesDep, user: Writer) -> TaskOut:
     services.control.retry(task_id, user)
     return TaskOut.of(services.statuses.get(task_id, user.id))
+
+
+@router.post(
+    "/{task_id}/render",
+    status_code=202,
+    summary="Make something else of a task's original, with other options",
+    responses={202: {"links": LINKS}, **responses(400, 401, 404, 409, 422, 429, 503)},
+)
+def render_task(
+    task_id: UUID,
+    asked: RenderIn,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    user: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Accepted:
+    """A new task. The network has no part in it as long as what it found before is kept: it takes a moment."""
+    options, recipe = services.recipes.resolve(user, asked.root)
+    taken = services.control.render(
+        task_id,
+        user,
+        options,
+        recipe=recipe,
+        request_id=request.state.request_id,
+        idempotency_key=idempotency_key,
+    )
+    return accepted(taken, response)
 
 
 @router.delete(

@@ -16,9 +16,10 @@ from app.api.deps import ServicesDep, Writer
 from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, PresignIn, PresignOut, upload_form
 from app.core.errors import InvalidRequest, ServiceUnavailable
-from app.core.options import RemovalOptions, read_options
 from app.db.models import User
 from app.services.imports import ImageUrl, S3Key, SentFile, Source
+from app.services.submission import Submission
+from app.services.webhooks import checked
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_FIELDS = 16
@@ -79,8 +80,6 @@ class Places:
 
 # Fewer than there are threads: an object store that does not answer must not take them all from those who only ask.
 STORING = Places(16, each=12)
-# Apart from these: a web server that takes its half minute keeps nobody from sending a picture.
-FETCHING = Places(8, each=2)
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -101,8 +100,9 @@ async def upload(
 ) -> Accepted:
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
     async with open_form(request) as form:
-        source, options = read_form(form)
-        async with (FETCHING if isinstance(source, ImageUrl) else STORING).one(user):
+        source, fields, webhook_url = read_form(form)
+        options, recipe = await run_in_threadpool(services.recipes.resolve, user, fields)
+        async with STORING.one(user):
             taken = await run_in_threadpool(
                 services.imports.submit,
                 source,
@@ -110,7 +110,14 @@ async def upload(
                 options=options,
                 request_id=request.state.request_id,
                 idempotency_key=idempotency_key,
+                webhook_url=webhook_url,
+                recipe=recipe,
             )
+    return accepted(taken, response)
+
+
+def accepted(taken: Submission, response: Response) -> Accepted:
+    """The answer to whoever has submitted a task."""
     if taken.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/api/v1/tasks/{taken.task_id}"
@@ -130,15 +137,14 @@ def presign(asked: PresignIn, services: ServicesDep, user: Writer) -> PresignOut
 
 
 @asynccontextmanager
-async def open_form(request: Request) -> AsyncIterator[FormData]:
-    """The form with its one file; closed, and its temporary file gone, afterwards."""
+async def open_form(request: Request, *, max_files: int = 2, max_fields: int = MAX_FIELDS) -> AsyncIterator[FormData]:
+    """The form with its files; closed, and its temporary files gone, afterwards."""
     kind = request.headers.get("content-type", FORMS[0])
     if not kind.strip().lower().startswith(FORMS):
         message = "This address expects a form: a body of the type multipart/form-data."
         raise InvalidRequest(message, code="unsupported_media_type")
     try:
-        # A second file, so that one which nobody has chosen does no harm.
-        form = await request.form(max_files=2, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        form = await request.form(max_files=max_files, max_fields=max_fields, max_part_size=MAX_FIELD_BYTES)
     except (UnicodeError, LookupError) as error:  # the form names an encoding that it does not keep to
         message = "The form cannot be read: its text is not in the encoding that it names."
         raise InvalidRequest(message, code="malformed_body") from error
@@ -150,8 +156,11 @@ async def open_form(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-def read_form(form: FormData) -> tuple[Source, RemovalOptions]:
-    """Where the picture is, and the options of its removal; `InvalidRequest` names what is wrong with the form."""
+def read_form(form: FormData) -> tuple[Source, dict[str, object], str | None]:
+    """Where the picture is, the options of its removal as they are named, and who is told of its end.
+
+    `InvalidRequest` names what is wrong with the form.
+    """
     # A field that is sent empty means its default, as browsers send it; likewise a file that nobody has chosen.
     items = [(name, value) for name, value in form.multi_items() if value != "" and not _is_unchosen(value)]
     ways = [(name, value) for name, value in items if name in WAYS]
@@ -164,7 +173,11 @@ def read_form(form: FormData) -> tuple[Source, RemovalOptions]:
     options = [(name, value) for name, value in items if name not in WAYS]
     if twice := [name for name, times in Counter(name for name, _ in options).items() if times > 1]:
         raise InvalidRequest(f"{twice[0]}: is there more than once.", code="invalid_option")
-    return source, read_options(dict(options))
+    fields = dict(options)
+    webhook_url = fields.pop("webhook_url", None)
+    if isinstance(webhook_url, UploadFile):
+        raise InvalidRequest("webhook_url: a text is expected, not a file.", code="invalid_option")
+    return source, dict[str, object](fields), None if webhook_url is None else checked(webhook_url)
 
 
 def _is_unchosen(value: UploadFile | str) -> bool:

@@ -58,7 +58,8 @@ class WebhookDelivery(Base):
     type: Mapped[str] = mapped_column(Text)
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
     status: Mapped[str] = mapped_column(Text, server_default="pending")
-    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))  # since it was begun, or asked for again
+    by_hand: Mapped[bool] = mapped_column(server_default=text("false"))  # asked for: tried at a disabled address, too
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     next_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -67,6 +68,8 @@ class WebhookDelivery(Base):
         CheckConstraint(one_of("status", {"pending", "delivered", "failed", "disabled"}), name="status"),
         CheckConstraint("(status = 'pending') = (ended_at IS NULL)", name="ended"),
         Index("ix_webhook_deliveries_due", "next_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_webhook_deliveries_pending", "user_id", "url", postgresql_where=text("status = 'pending'")),
+        Index("ix_webhook_deliveries_ended_at", "ended_at"),
         Index("ix_webhook_deliveries_user", "user_id", text("created_at DESC"), text("id DESC")),
     )
 

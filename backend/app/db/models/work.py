@@ -13,7 +13,6 @@ from sqlalchemy import (
     Index,
     Integer,
     Text,
-    UniqueConstraint,
     func,
     text,
 )
@@ -244,9 +243,15 @@ class Matte(Base):
     confidence: Mapped[float | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     stored_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    dropped_at: Mapped[datetime | None] = mapped_column(Timestamp)  # nobody uses it any more; its object is to go
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
     __table_args__ = (
-        UniqueConstraint("user_id", "sha256", "model", "level"),
-        Index("ix_mattes_created_at", "created_at"),
+        Index(
+            "ix_mattes_wanted",
+            *("user_id", "sha256", "model", "level"),
+            unique=True,
+            postgresql_where=text("dropped_at IS NULL"),
+        ),
+        Index("ix_mattes_dropped", "id", postgresql_where=text("dropped_at IS NOT NULL")),
     )

@@ -1,0 +1,65 @@
+"""The options of a removal as JSON members, and how they are described."""
+
+from types import NoneType
+from typing import Any, Self
+
+from pydantic import ConfigDict, JsonValue, RootModel, model_validator
+
+from app.core.options import RemovalOptions
+
+RECIPE: dict[str, Any] = {
+    "type": "string",
+    "maxLength": 70,
+    "description": "A recipe, by its name or as name@version. The options beside it count more than its own.",
+    "examples": ["marketplace-white", "shop@3"],
+}
+KINDS: dict[str, Any] = {"boolean": bool, "integer": int, "string": str, "null": NoneType}
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """The schema of each option, by name; with the choices in their place, for where there is none to keep them."""
+    schema = RemovalOptions.model_json_schema()
+    choices: dict[str, Any] = {f"#/$defs/{name}": values for name, values in schema["$defs"].items()}
+    return {name: choices.get(field.pop("$ref", ""), {}) | field for name, field in schema["properties"].items()}
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    schema.clear()
+    schema |= {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": described(),
+        "examples": [{"background": "#ffffff", "format": "jpg"}],
+    }
+
+
+def _describe_with_recipe(schema: dict[str, Any]) -> None:
+    _describe(schema)
+    schema["properties"] |= {"recipe": RECIPE}
+
+
+def _fits(value: object, schema: dict[str, Any]) -> bool:
+    kinds = [kind["type"] for kind in schema.get("anyOf", [schema])]
+    # To Python, true is a number.
+    return any(isinstance(value, KINDS[kind]) and (kind == "boolean") == isinstance(value, bool) for kind in kinds)
+
+
+class Options(RootModel[dict[str, JsonValue]]):
+    """Those that somebody names, and no others: what they stand for is decided with a recipe's."""
+
+    model_config = ConfigDict(json_schema_extra=_describe)
+
+    @model_validator(mode="after")
+    def _as_described(self) -> Self:
+        """A text is no number here, as it is in a form."""
+        for name, schema in (described() | {"recipe": RECIPE}).items():
+            if name in self.root and not _fits(self.root[name], schema):
+                kinds = " or ".join(kind["type"] for kind in schema.get("anyOf", [schema]))
+                raise ValueError(f"{name}: a value of the kind {kinds} is expected")
+        return self
+
+
+class RenderIn(Options):
+    """Options by their names, and `recipe`."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_with_recipe)

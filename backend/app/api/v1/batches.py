@@ -1,0 +1,165 @@
+"""`/batches`: many pictures at once."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from app.api.deps import Caller, Services, ServicesDep, Writer
+from app.api.errors import responses
+from app.api.schemas.batches import BatchOut, BatchPage, BatchWithItems, ItemOut, NewBatch, batch_form
+from app.api.schemas.tasks import upload_form
+from app.api.v1.uploads import IdempotencyKey, Places, open_form
+from app.core.errors import Conflict, InvalidRequest
+from app.core.validation import sentence
+from app.db.models import User
+from app.services.batches import Part, Wanted
+from app.services.imports import ImageUrl, S3Key, SentFile
+from app.services.packing import packed
+from app.services.webhooks import checked
+
+MAX_FIELDS = 2100  # a thousand URLs, and a thousand keys, and the options
+SOURCES = {"file", "image_url", "s3_key"}
+
+# A batch holds a thread for as long as it takes: few at a time, and one of each account.
+INTAKE = Places(4, each=1)
+
+router = APIRouter(prefix="/batches", tags=["batches"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Take in many pictures: files, zip archives, URLs, keys, CSV lists",
+    responses=responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    openapi_extra=batch_form(upload_form()),
+)
+async def make_batch(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    user: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> BatchOut:
+    """One bad picture never fails the others: it is listed under `refused`, with its reason."""
+    if request.headers.get("content-type", "").strip().lower().startswith("application/json"):
+        parts, named = _read_json(await request.body(), services)
+        return await _take_in(request, response, services, user, parts, named, idempotency_key)
+    most = services.settings.max_batch_files
+    async with open_form(request, max_files=most, max_fields=MAX_FIELDS) as form:
+        parts, named = _read_form(form)
+        return await _take_in(request, response, services, user, parts, named, idempotency_key)
+
+
+async def _take_in(
+    request: Request,
+    response: Response,
+    services: Services,
+    user: User,
+    parts: list[Part],
+    named: dict[str, Any],
+    idempotency_key: str | None,
+) -> BatchOut:
+    if not parts:
+        raise InvalidRequest("No pictures: files, zip archives, image URLs or keys are expected.", code="file_missing")
+    url = named.pop("webhook_url", None)
+    wanted = Wanted(
+        fields=named,
+        name=named.pop("name", None) or None,
+        webhook_url=checked(url) if url else None,
+        request_id=request.state.request_id,
+        idempotency_key=idempotency_key,
+    )
+    async with INTAKE.one(user):
+        batch_id, replayed = await run_in_threadpool(services.batches.submit, user, parts, wanted)
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    response.headers["Location"] = f"/api/v1/batches/{batch_id}"
+    return BatchOut.of(await run_in_threadpool(services.batches.get, batch_id, user.id))
+
+
+def _read_form(form: FormData) -> tuple[list[Part], dict[str, Any]]:
+    parts: list[Part] = []
+    named: list[tuple[str, str]] = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "file":
+                raise InvalidRequest(f"{name}: a file is expected in fields called 'file'.", code="file_missing")
+            if value.filename or value.size:
+                parts.append(SentFile(value.file, value.filename))
+        elif name == "image_url" and value:
+            parts.append(ImageUrl(value))
+        elif name == "s3_key" and value:
+            parts.append(S3Key(value))
+        elif name in SOURCES or not value:
+            continue
+        else:
+            named.append((name, value))
+    if twice := [name for name, times in Counter(name for name, _ in named).items() if times > 1]:
+        raise InvalidRequest(f"{twice[0]}: is there more than once.", code="invalid_option")
+    return parts, dict(named)
+
+
+def _read_json(body: bytes, services: Services) -> tuple[list[Part], dict[str, Any]]:
+    try:
+        asked = NewBatch.model_validate(json.loads(body))
+    except ValidationError as error:
+        raise InvalidRequest(sentence(error.errors(), quote=False)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The body is no JSON that can be read.", code="malformed_body") from error
+    if len(asked.image_urls) + len(asked.s3_keys) > services.settings.max_batch_files:
+        message = f"A batch may have {services.settings.max_batch_files} pictures; send the others in another one."
+        raise InvalidRequest(message, code="too_many_files")
+    parts: list[Part] = [*map(ImageUrl, asked.image_urls), *map(S3Key, asked.s3_keys)]
+    return parts, (asked.model_extra or {}) | {"name": asked.name, "webhook_url": asked.webhook_url}
+
+
+@router.get("", summary="The caller's batches, newest first", responses=responses(401, 422, 503))
+def list_batches(
+    services: ServicesDep,
+    user: Caller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> BatchPage:
+    views, more = services.batches.page(user.id, limit=limit, cursor=cursor)
+    return BatchPage(batches=[BatchOut.of(view) for view in views], next_cursor=more)
+
+
+@router.get("/{batch_id}", summary="How far a batch is, item by item", responses=responses(401, 404, 422, 503))
+def get_batch(batch_id: UUID, services: ServicesDep, user: Caller) -> BatchWithItems:
+    told = BatchOut.of(services.batches.get(batch_id, user.id))
+    items = [ItemOut.of(task) for task in services.batches.items(batch_id, user.id)]
+    return BatchWithItems(**dict(told), items=items)
+
+
+@router.post("/{batch_id}/cancel", summary="End what has not ended", responses=responses(401, 404, 422, 503))
+def cancel_batch(batch_id: UUID, services: ServicesDep, user: Writer) -> BatchOut:
+    services.batches.cancel(batch_id, user.id)
+    return BatchOut.of(services.batches.get(batch_id, user.id))
+
+
+@router.get(
+    "/{batch_id}/archive",
+    summary="All results as one zip, under the names that the pictures came with",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}, **responses(401, 404, 409, 422, 503)},
+)
+def get_archive(batch_id: UUID, services: ServicesDep, user: Caller, partial: bool = False) -> StreamingResponse:
+    """`report.csv` in it tells what became of each. With `partial`, what is finished so far."""
+    view = services.batches.get(batch_id, user.id)
+    if view.counts.unfinished and not partial:
+        message = f"{view.counts.unfinished} pictures of this batch are still at work; `partial=true` takes the others."
+        raise Conflict(message, code="batch_not_finished")
+    tasks = services.batches.items(batch_id, user.id)
+    content: Iterator[bytes] = packed(services.batches.store, tasks, view.batch.refused)
+    name = quote(f"{view.batch.name or batch_id}.zip", safe="")
+    headers = {"Content-Disposition": f"attachment; filename=\"{batch_id}.zip\"; filename*=UTF-8''{name}"}
+    return StreamingResponse(content, media_type="application/zip", headers=headers)

@@ -1,0 +1,7 @@
+"""The whole picture, with everything but its subject blurred."""
+
+from app.imaging.drawing import draw
+
+DEFAULTS = {"trim": False, "background": "blur(2%)"}
+
+compose = draw

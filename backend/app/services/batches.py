@@ -1,0 +1,294 @@
+"""Many pictures at once: taken in together, worked on one by one, handed out together.
+
+A batch is promised as a whole, in one commit: until then nothing of it is at work. What is no picture is refused by
+itself, and listed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast
+from uuid import UUID, uuid4
+
+from app.core.config import MIB, Settings
+from app.core.errors import AppError, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
+from app.core.logging import get_logger
+from app.core.names import clean_path
+from app.core.options import RemovalOptions
+from app.core.states import UploadStatus
+from app.db import batches, uploads
+from app.db import idempotency as db_idempotency
+from app.db.base import Sessions
+from app.db.idempotency import Once
+from app.db.models import Batch, Task, Upload, User
+from app.services import archives, idempotency, manifests
+from app.services.addresses import urls_are_off
+from app.services.bell import Bell
+from app.services.imports import ImageUrl, Imports, S3Key, SentFile
+from app.services.judging import digest
+from app.services.limits import Limits
+from app.services.recipes import Recipes
+from app.services.status import make_cursor, read_cursor
+from app.services.submission import Submissions
+from app.storage.base import ObjectStore, content_type
+
+QUEUE = "bulk"
+ROUTE = "batches"
+HEAD = 4
+
+log = get_logger(__name__)
+
+Part = SentFile | ImageUrl | S3Key
+Order = tuple[RemovalOptions, str | None]  # what is made of a picture, and by which recipe
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for, besides its pictures. `fields`: the options as they were named."""
+
+    fields: Mapping[str, object]
+    name: str | None = None
+    webhook_url: str | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch as its owner sees it. `eta`: seconds until it is done, by the speed of the last minute; None: unknown."""
+
+    batch: Batch
+    counts: batches.Counts
+    eta: int | None
+
+
+@dataclass
+class _Intake:
+    """What has been taken in so far."""
+
+    items: list[Task] = field(default_factory=list)
+    uploads: list[Upload] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+    def refuse(self, name: str, error: AppError) -> None:
+        self.refused.append({"name": name, "code": error.code, "detail": error.message})
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The use cases with the parts that they work on."""
+
+    settings: Settings
+    sessions: Sessions
+    store: ObjectStore
+    bell: Bell
+    limits: Limits
+    submissions: Submissions
+    imports: Imports
+    recipes: Recipes
+
+    def submit(self, user: User, parts: Sequence[Part], wanted: Wanted) -> tuple[UUID, bool]:
+        """Take a batch in. Blocks, for a minute with a thousand pictures: call it from a thread.
+
+        Returns its id, and whether an earlier request with the same Idempotency-Key has made it. Raises
+        `InvalidRequest` when there is no picture in it at all, or too many, and otherwise what `Submissions.submit`
+        does.
+        """
+        order = self.recipes.resolve(user, wanted.fields)
+        asked = self._asked(user, parts, wanted)
+        if refusal := self.submissions.backlog.look():
+            raise refusal
+        with self.sessions.begin() as session:
+            if asked is not None and (earlier := idempotency.begin(session, asked)):
+                return UUID(earlier["batch_id"]), True
+        try:
+            return self._take_in(user, parts, wanted, order, asked), False
+        except Exception:
+            self._give_back(asked)
+            raise
+
+    def _take_in(self, user: User, parts: Sequence[Part], wanted: Wanted, order: Order, asked: Once | None) -> UUID:
+        batch = Batch(id=uuid4(), user_id=user.id, name=wanted.name, webhook_url=wanted.webhook_url)
+        intake = _Intake()
+        for part in parts:
+            self._take_part(user, part, batch, wanted, order, intake)
+        if not intake.items:
+            said = f" The first: {intake.refused[0]['detail']}" if intake.refused else ""
+            raise InvalidRequest(f"There is no picture in this batch that can be taken in.{said}", code="batch_empty")
+        if refusal := self.limits.pixels(user, sum(upload.pixels for upload in intake.uploads)):
+            raise refusal
+        batch.total, batch.refused = len(intake.items), intake.refused
+        with self.sessions.begin() as session:
+            session.add(batch)
+            session.flush()
+            for upload in intake.uploads:
+                if upload.status == UploadStatus.REMOTE:
+                    session.add(upload)
+                elif not uploads.mark_stored(session, upload.id):
+                    raise ServiceUnavailable("The batch took too long and was given up; send it again.")
+                self.limits.count_image(session, user, upload)
+            session.flush()
+            session.add_all(intake.items)
+            if asked is not None:
+                idempotency.finish(session, asked, {"batch_id": str(batch.id)})
+        log.info("batch_taken_in", batch_id=str(batch.id), total=batch.total, refused=len(intake.refused))
+        for task in intake.items[:8]:  # the others have their turns
+            self.bell.ring(task.id, QUEUE)
+        return batch.id
+
+    def _take_part(self, user: User, part: Part, batch: Batch, wanted: Wanted, order: Order, intake: _Intake) -> None:
+        if isinstance(part, SentFile):
+            head = part.file.read(HEAD)
+            part.file.seek(0)
+            name = part.filename or ""
+            if archives.is_archive(head):
+                self._take_archive(user, part.file, batch, wanted, order, intake)
+            elif name.lower().endswith(".csv"):
+                self._take_manifest(user, part.file, batch, wanted, intake)
+            else:
+                self._take_one(user, part, part.filename, batch, wanted, order, intake)
+        else:
+            self._take_one(user, part, None, batch, wanted, order, intake)
+
+    def _take_archive(
+        self, user: User, file: BinaryIO, batch: Batch, wanted: Wanted, order: Order, intake: _Intake
+    ) -> None:
+        for entry in archives.entries(file, max_bytes=self.settings.max_image_bytes):
+            if isinstance(entry, archives.LeftOut):
+                intake.refused.append({"name": entry.name, "code": entry.code, "detail": entry.sentence})
+                self._check_number(intake)
+            else:
+                self._take_one(user, SentFile(entry.file, entry.name), entry.name, batch, wanted, order, intake)
+
+    def _take_manifest(self, user: User, file: BinaryIO, batch: Batch, wanted: Wanted, intake: _Intake) -> None:
+        for row in manifests.rows(file):
+            source: Part = ImageUrl(row.value) if row.source == "image_url" else S3Key(row.value)
+            try:
+                order = self.recipes.resolve(user, {**wanted.fields, **row.options})
+            except (InvalidRequest, NotFound) as error:
+                intake.refuse(row.name or row.value, error)
+                self._check_number(intake)
+                continue
+            self._take_one(user, source, row.name, batch, wanted, order, intake)
+
+    def _take_one(
+        self,
+        user: User,
+        source: Part,
+        name: str | None,
+        batch: Batch,
+        wanted: Wanted,
+        order: Order,
+        intake: _Intake,
+    ) -> None:
+        """One picture, which is refused by itself."""
+        number = len(intake.items) + len(intake.refused)
+        try:
+            upload = self._upload(user, source)
+        except (RejectedImage, NotFound, InvalidRequest) as error:
+            intake.refuse(clean_path(name) or _called(source) or f"item {number + 1}", error)
+            self._check_number(intake)
+            return
+        intake.uploads.append(upload)
+        options, recipe = order
+        task = self.submissions.new_task(upload, options, request_id=wanted.request_id)
+        task.recipe = recipe
+        task.queue, task.batch_id, task.item = QUEUE, batch.id, number
+        task.name = clean_path(name) or upload.filename
+        intake.items.append(task)
+        self._check_number(intake)
+
+    def _check_number(self, intake: _Intake) -> None:
+        if len(intake.items) + len(intake.refused) > self.settings.max_batch_files:
+            message = f"A batch may have {self.settings.max_batch_files} pictures; send the others in another one."
+            raise InvalidRequest(message, code="too_many_files")
+
+    def _upload(self, user: User, source: Part) -> Upload:
+        """The original, recorded and stored, or promised by its URL. Nothing is at work yet."""
+        if isinstance(source, ImageUrl):
+            if not self.settings.url_ingest_enabled:
+                raise urls_are_off()
+            return self.submissions.promised(user, source.url, source.filename)
+        if isinstance(source, SentFile):
+            return self._stored(user, source.file, source.filename)
+        with SpooledTemporaryFile(max_size=MIB) as spooled:
+            file = cast(BinaryIO, spooled)
+            self.imports.bring(source, user, file)
+            file.seek(0)
+            return self._stored(user, file, source.filename)
+
+    def _stored(self, user: User, file: BinaryIO, filename: str | None) -> Upload:
+        upload = self.submissions.judged(file, user, filename)
+        with self.sessions.begin() as session:
+            session.add(upload)
+        self.store.put(upload.key, file, content_type(upload.key))
+        return upload
+
+    def _asked(self, user: User, parts: Sequence[Part], wanted: Wanted) -> Once | None:
+        if wanted.idempotency_key is None:
+            return None
+        sent = [
+            {"sha256": digest(part.file), "name": part.filename} if isinstance(part, SentFile) else part.named
+            for part in parts
+        ]
+        asked = {"parts": sent, "fields": dict(wanted.fields), "name": wanted.name, "webhook_url": wanted.webhook_url}
+        return idempotency.once(user.id, ROUTE, wanted.idempotency_key, asked)
+
+    def _give_back(self, asked: Once | None) -> None:
+        if asked is not None:
+            with self.sessions.begin() as session:
+                db_idempotency.release(session, asked)
+
+    # ---- what became of it
+
+    def get(self, batch_id: UUID, user_id: UUID) -> View:
+        """The caller's batch; `NotFound` for one that is not there, which another account's is."""
+        with self.sessions.begin() as session:
+            batch = _owned(session, batch_id, user_id)
+            return _view(batch, batches.counts(session, [batch.id])[batch.id])
+
+    def page(self, user_id: UUID, *, limit: int, cursor: str | None) -> tuple[Sequence[View], str | None]:
+        """The caller's batches, newest first, and the cursor of the next page (None on the last one)."""
+        before = None if cursor is None else read_cursor(cursor)
+        with self.sessions.begin() as session:
+            found = batches.page(session, user_id, limit=limit + 1, before=before)
+            counts = batches.counts(session, [batch.id for batch in found])
+        page = [_view(batch, counts[batch.id]) for batch in found[:limit]]
+        last = page[-1].batch if len(found) > limit else None
+        return page, None if last is None else make_cursor(last.created_at, last.id)
+
+    def items(self, batch_id: UUID, user_id: UUID) -> Sequence[Task]:
+        """The caller's batch's tasks, in its order."""
+        with self.sessions.begin() as session:
+            _owned(session, batch_id, user_id)
+            return batches.items(session, batch_id)
+
+    def cancel(self, batch_id: UUID, user_id: UUID) -> int:
+        """End what has not ended; returns how many tasks those were. One that is over is left as it is."""
+        with self.sessions.begin() as session:
+            _owned(session, batch_id, user_id)
+            return batches.cancel(session, batch_id)
+
+
+def _owned(session: Any, batch_id: UUID, user_id: UUID) -> Batch:
+    batch = batches.get_owned(session, batch_id, user_id)
+    if batch is None:
+        raise NotFound("There is no such batch.", code="batch_not_found")
+    return batch
+
+
+def _view(batch: Batch, counts: batches.Counts) -> View:
+    left = counts.unfinished
+    eta = 0 if not left else ceil(left * 60 / counts.lately) if counts.lately else None
+    return View(batch, counts, eta)
+
+
+def _called(source: Part) -> str | None:
+    match source:
+        case SentFile():
+            return clean_path(source.filename)
+        case ImageUrl():
+            return source.url[:200]
+        case S3Key():
+            return source.key[:200]
