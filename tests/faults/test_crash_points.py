@@ -81,7 +81,8 @@ def places() -> dict[str, Path]:
 
 
 def test_each_place_has_its_row() -> None:
-    assert sorted(places()) == sorted(ROWS)
+    elsewhere = {"webhook_answered"}  # tests/webhooks/test_sweeper.py
+    assert sorted(places()) == sorted({*ROWS, *elsewhere})
 
 
 class Crashes:

@@ -28,6 +28,7 @@ from app.imaging.weights import ISNET_GENERAL_USE
 from app.storage.base import ObjectStore, content_type, matte_key
 
 PATIENCE = 10.0  # seconds that a matte may take to be made, before the next one makes it himself
+SHARE = 0.25  # of the time that a try has: waiting for another one is not to be what it fails of
 PAUSE = 0.05
 
 log = get_logger(__name__)
@@ -43,11 +44,12 @@ def model_name(model_path: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Mattes:
-    """The use case with the parts that it works on. `model`: as `model_name` says it."""
+    """The use case with the parts that it works on. `model`: as `model_name` says it. `try_seconds`: what a try has."""
 
     sessions: Sessions
     store: ObjectStore
     model: str
+    try_seconds: float = PATIENCE / SHARE
 
     @contextmanager
     def search(
@@ -59,7 +61,8 @@ class Mattes:
         """
         level = options.quality if options.refine else "rembg"
         wanted = Wanted(user_id, hashlib.sha256(data).hexdigest(), self.model, level)
-        search = Search(self.sessions, self.store, wanted, check)
+        patience = min(PATIENCE, SHARE * self.try_seconds)
+        search = Search(self.sessions, self.store, wanted, check, patience)
         try:
             yield search
         finally:
@@ -69,8 +72,11 @@ class Mattes:
 class Search:
     """One attempt's search for one matte: `find` it, or make it and `keep` it."""
 
-    def __init__(self, sessions: Sessions, store: ObjectStore, wanted: Wanted, check: Callable[[], None]) -> None:
+    def __init__(
+        self, sessions: Sessions, store: ObjectStore, wanted: Wanted, check: Callable[[], None], patience: float
+    ) -> None:
         self._sessions, self._store, self._wanted, self._check = sessions, store, wanted, check
+        self._patience = patience
         self._promised: UUID | None = None
 
     def find(self, shape: tuple[int, int]) -> Matte | None:
@@ -113,7 +119,7 @@ class Search:
                 row = mattes.find(session, self._wanted)
                 if row is not None and row.stored_at is not None:
                     return row
-                if mattes.promise(session, matte_id, self._wanted, patience=PATIENCE):
+                if mattes.promise(session, matte_id, self._wanted, patience=self._patience):
                     break
             self._check()
             time.sleep(PAUSE)

@@ -66,7 +66,7 @@ class Runtime:
             store=store,
             engine=engine,
             fetching=Fetching(settings, sessions, store, Outbound(settings)),
-            mattes=Mattes(sessions, store, model_name(settings.model_path)),
+            mattes=Mattes(sessions, store, model_name(settings.model_path), settings.timing.soft_limit),
             pulse=self._pulse,
             bell=self._bell,
             metrics=MetricsLog(settings.log_dir),
