@@ -129,7 +129,11 @@ def live(
     monkeypatch.setattr(receiving, "GRACE", 0.4)
     monkeypatch.setattr(middleware, "ROOM", 1)  # so that it is that of the four largest
     settings = make_settings(
-        environment, upload_deadline_seconds=1.5, upload_min_bytes_per_second=5000, max_image_bytes=MIB
+        environment,
+        upload_deadline_seconds=1.5,
+        upload_min_bytes_per_second=5000,
+        max_image_bytes=MIB,
+        max_batch_bytes=MIB,
     )
     with serve(settings, headers) as running:
         yield running
@@ -179,8 +183,10 @@ def test_one_that_only_waits_is_not_held_open_by_a_body(live: Live, sessions: Se
     path = f"/api/v1/tasks/{make_task(sessions, user.id)}?wait=20"
     with begun(live, path, "text/plain", b"a") as connection:
         assert_problem(read(connection), 405, "method_not_allowed")
-    with begun(live, path, "text/plain", b"a", method="GET") as connection:
+    with begun(live, path, "text/plain", b"a", 10_000, method="GET") as connection:
         assert_problem(read(connection), 408, "upload_too_slow")
+    with begun(live, path, "text/plain", b"a", 100_000, method="GET") as connection:
+        assert_problem(read(connection), 413, "body_too_large")
 
 
 def test_slow_ones_hold_nobody_up_and_leave_nothing(live: Live, sessions: Sessions) -> None:

@@ -66,6 +66,7 @@ def test_it_is_fetched_checked_stored_and_cut_out(bench: Bench, sessions: Sessio
     assert (task.upload.format, task.upload.width, task.upload.height) == ("JPEG", 200, 160)
     assert bench.store.get(task.upload.key) == PICTURE
     assert running.connections == 1
+    assert task.upload.source_url is None  # it may hold a secret, and nobody needs it any more
 
 
 def test_what_has_been_fetched_once_is_not_fetched_again(bench: Bench, sessions: Sessions, user: User) -> None:

@@ -78,9 +78,11 @@ def test_no_secret_gets_out(hunt: Hunt) -> None:
     assert len(hunt.secrets) > 15
     assert {name: found for name, text in said.items() if (found := hunt.hits(text))} == {}
     assert [(asked, found) for asked, text, may in hunt.answers if (found := hunt.hits(text, may))] == []
-    # What webhooks are signed with is kept as it is: there is no signing by a hash of it.
+    # What webhooks are signed with is kept as it is: there is no signing by a hash of it. And so is the address of a
+    # picture that could not be fetched, until it has been, or its time is over.
     assert {name: found for name, text in rows(deployment) if (found := hunt.hits(text))} == {
-        "webhook_secrets": ["webhook secret 1", "webhook secret 2"]
+        "webhook_secrets": ["webhook secret 1", "webhook secret 2"],
+        "uploads": ["signature", "of a URL"],
     }
     assert hunt.hits(next(text for name, text in rows(deployment, of_accounts=True))) == ["e-mail"]
 
@@ -156,12 +158,17 @@ def works(hunt: Hunt, headers: dict[str, str]) -> None:
         "POST", f"{API}/uploads/presign", json={"size_bytes": 5}, headers=headers, told=("signature of a put",)
     )
     hunt.plant("signature of a put", parse_qs(urlsplit(given.json()["url"]).query)["X-Amz-Signature"][0])
-    for url in (
-        f"http://user:{hunt.plant('of a URL')}@127.0.0.1/photo.jpg",
-        f"http://127.0.0.1/photo.jpg?token={hunt.secrets['of a URL']}",
-        signed,
+    for url, status in (
+        (f"http://user:{hunt.plant('of a URL')}@127.0.0.1/photo.jpg", 422),
+        (f"http://127.0.0.1/photo.jpg?token={hunt.secrets['of a URL']}", 202),
+        (signed, 202),
     ):
-        assert hunt.ask("POST", f"{API}/uploads", data={"image_url": url}, headers=headers).status_code == 422
+        taken = hunt.ask("POST", f"{API}/uploads", data={"image_url": url}, headers=headers)
+        assert taken.status_code == status
+        if status == 202:  # the worker does not get to it, either
+            with httpx2.Client(base_url=hunt.deployment.url, headers=headers, timeout=30) as owner:
+                (over,) = wait_done(owner, taken.json()["task_id"])
+            assert (over["status"], over["error_code"]) == ("failed", "url_not_fetched")
 
 
 def with_wrong_secrets(hunt: Hunt) -> None:

@@ -177,6 +177,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            leaving.result()  # a body that is not taken in has an answer of its own
             raise ClientDisconnect
         return working.result()
     finally:

@@ -95,7 +95,12 @@ def expire_uploads(session: Session, where: ColumnElement[bool], *, limit: int) 
     """Let go of originals; returns how many."""
     locked = session.scalars(select(Upload.id).where(where).limit(limit).with_for_update(skip_locked=True)).all()
     # Asked again under the lock: a task may have been begun anew since.
-    moved = update(Upload).where(Upload.id.in_(locked), where).values(status=UploadStatus.EXPIRED).returning(Upload.id)
+    moved = (
+        update(Upload)
+        .where(Upload.id.in_(locked), where)
+        .values(status=UploadStatus.EXPIRED, source_url=None)
+        .returning(Upload.id)
+    )
     return len(session.scalars(moved.execution_options(synchronize_session=False)).all())
 
 
@@ -111,7 +116,7 @@ def expire_unused(session: Session, upload_id: UUID) -> bool:
     """Let go of an original that is held, if only deleted tasks have used it."""
     used = exists().where(Task.upload_id == upload_id, Task.deleted_at.is_(None))
     unused = update(Upload).where(Upload.id == upload_id, Upload.status.in_(KEPT), ~used)
-    return session.scalar(unused.values(status=UploadStatus.EXPIRED).returning(Upload.id)) is not None
+    return session.scalar(unused.values(status=UploadStatus.EXPIRED, source_url=None).returning(Upload.id)) is not None
 
 
 def expire_tasks(session: Session, where: ColumnElement[bool], *, limit: int) -> int:

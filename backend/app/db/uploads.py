@@ -20,7 +20,9 @@ def arrived(session: Session, upload: Upload) -> bool:
     """What was at its URL is stored, with these facts. False: another attempt has stored it, or nobody wants it."""
     facts = {name: getattr(upload, name) for name in ("sha256", "format", "size_bytes", "width", "height")}
     remote = (Upload.id == upload.id) & (Upload.status == UploadStatus.REMOTE)
-    stored = update(Upload).where(remote).values(status=UploadStatus.STORED, **facts).returning(Upload.id)
+    stored = (
+        update(Upload).where(remote).values(status=UploadStatus.STORED, source_url=None, **facts).returning(Upload.id)
+    )
     return session.scalar(stored.execution_options(synchronize_session=False)) is not None
 
 

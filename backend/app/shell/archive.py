@@ -26,7 +26,10 @@ FORMAT = 1  # see `Manifest.format`
 _MANIFEST_MAX = 256 * 1024 * 1024  # about a million objects
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _ENDING = "|".join(ResultFormat)
-_KEY = re.compile(rf"(originals/{_UUID}/{_UUID}|processed/{_UUID}/{_UUID}/[0-9]{{1,9}}\.({_ENDING}))", re.ASCII)
+_KEY = re.compile(
+    rf"(originals/{_UUID}/{_UUID}|mattes/{_UUID}/{_UUID}\.png|processed/{_UUID}/{_UUID}/[0-9]{{1,9}}\.({_ENDING}))",
+    re.ASCII,
+)
 
 
 class BackupProblem(AppError):

@@ -39,7 +39,7 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     "",
     status_code=202,
     summary="Take in many pictures: files, zip archives, URLs, keys, CSV lists",
-    responses=responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=batch_form(upload_form()),
 )
 async def make_batch(
