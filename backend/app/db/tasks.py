@@ -155,33 +155,24 @@ def retry_later(
 
 def release(session: Session, held: Claim) -> bool:
     """Put an interrupted attempt's task back in the queue. It was not at fault: no retry is used up."""
-    return _hits(
-        session,
-        _held(held).values(
-            status=TaskStatus.QUEUED,
-            stage=None,
-            progress=0,
-            lease_until=None,
-            run_at=func.now(),
-            dispatched_at=None,
-        ),
-    )
+    return _hits(session, _held(held).values(_queued_again()))
 
 
 def put_off(session: Session, held: Claim, delay: float) -> bool:
     """Likewise, for a moment: what it needs is taken."""
-    return _hits(
-        session,
-        _held(held).values(
-            status=TaskStatus.QUEUED,
-            stage=None,
-            progress=0,
-            lease_until=None,
-            run_at=func.now() + seconds(delay),
-            dispatched_at=None,
-            max_attempts=Task.max_attempts + 1,  # this one was none
-        ),
-    )
+    none = {"max_attempts": Task.max_attempts + 1}  # that is what this attempt was
+    return _hits(session, _held(held).values(_queued_again(delay) | none))
+
+
+def _queued_again(delay: float = 0) -> dict[str, Any]:
+    return {
+        "status": TaskStatus.QUEUED,
+        "stage": None,
+        "progress": 0,
+        "lease_until": None,
+        "run_at": func.now() + seconds(delay),
+        "dispatched_at": None,
+    }
 
 
 def _after_fault(delay: float, timing: Timing) -> dict[str, Any]:

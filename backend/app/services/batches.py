@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from uuid import UUID, uuid4
+
+from sqlalchemy.orm import Session
 
 from app.core.config import MIB, Settings
 from app.core.errors import AppError, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
@@ -20,6 +22,7 @@ from app.core.states import UploadStatus
 from app.db import batches, uploads
 from app.db import idempotency as db_idempotency
 from app.db.base import Sessions
+from app.db.dispatch import WINDOW
 from app.db.idempotency import Once
 from app.db.models import Batch, Task, Upload, User
 from app.services import archives, idempotency, manifests
@@ -97,11 +100,14 @@ class Batches:
         """
         order = self.recipes.resolve(user, wanted.fields)
         asked = self._asked(user, parts, wanted)
-        if refusal := self.submissions.backlog.look():
-            raise refusal
+        refusal = self.submissions.backlog.look()
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return UUID(earlier["batch_id"]), True
+            # A repeated request is answered whatever waits. A month that is full is told before all is stored.
+            if refusal is not None:
+                raise refusal
+            self.limits.admit_image(session, user)
         try:
             return self._take_in(user, parts, wanted, order, asked), False
         except Exception:
@@ -133,7 +139,7 @@ class Batches:
             if asked is not None:
                 idempotency.finish(session, asked, {"batch_id": str(batch.id)})
         log.info("batch_taken_in", batch_id=str(batch.id), total=batch.total, refused=len(intake.refused))
-        for task in intake.items[:8]:  # the others have their turns
+        for task in intake.items[:WINDOW]:  # the others have their turns
             self.bell.ring(task.id, QUEUE)
         return batch.id
 
@@ -271,7 +277,7 @@ class Batches:
             return batches.cancel(session, batch_id)
 
 
-def _owned(session: Any, batch_id: UUID, user_id: UUID) -> Batch:
+def _owned(session: Session, batch_id: UUID, user_id: UUID) -> Batch:
     batch = batches.get_owned(session, batch_id, user_id)
     if batch is None:
         raise NotFound("There is no such batch.", code="batch_not_found")
