@@ -37,6 +37,7 @@ from app.services.imports import Imports
 from app.services.limiter import Limiter
 from app.services.limits import Limits
 from app.services.logins import Logins
+from app.services.orders import Orders
 from app.services.recipes import Recipes
 from app.services.retention import Retention
 from app.services.status import Statuses
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     limiter = Limiter(settings.redis_url.get_secret_value(), counts)
     limits = Limits(settings, limiter, counts)
     imports = _imports(settings, sessions, store, bell, limits)
+    orders = Orders(settings, Recipes(sessions))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +96,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         logins=Logins(settings, sessions, Throttle(sessions)),
         api_keys=ApiKeys(sessions),
         imports=imports,
-        batches=Batches(settings, sessions, store, bell, limits, imports.submissions, imports, Recipes(sessions)),
+        batches=Batches(settings, sessions, store, bell, limits, imports.submissions, imports, orders),
         statuses=Statuses(sessions, store),
         control=Control(sessions, store, bell, limits, imports.submissions),
         administration=Administration(sessions, bell),
@@ -106,7 +108,8 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         limits=limits,
         usages=Usages(sessions, limits),
         webhooks=Webhooks(sessions),
-        recipes=Recipes(sessions),
+        recipes=orders.recipes,
+        orders=orders,
     )
     return app
 

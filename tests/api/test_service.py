@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.schemas.options import WISHES
 from app.core.config import Settings
 from app.core.operations import operations
 from app.core.options import RemovalOptions
@@ -239,7 +240,7 @@ def test_the_schema_describes_every_route(client: TestClient) -> None:
     assert "ValidationError" not in json.dumps(schema)
     form = schema["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     fields = form["properties"]
-    assert set(fields) == {"file", "s3_key", "image_url", "webhook_url", "recipe", *RemovalOptions.model_fields}
+    assert set(fields) == {"file", "s3_key", "image_url", *WISHES, *RemovalOptions.model_fields}
     assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best", ""], "balanced")
     assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip", ""], "png")
     assert "$defs" not in json.dumps(schema)

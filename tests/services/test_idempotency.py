@@ -23,6 +23,7 @@ from app.db.base import Sessions
 from app.db.models import IdempotencyKey, Task, User
 from app.services.backlog import Backlog
 from app.services.idempotency import KEY, once
+from app.services.orders import Order
 from app.services.submission import Submission, Submissions
 from app.storage.memory import MemoryStore
 from tests.conftest import make_user
@@ -43,7 +44,7 @@ def send(
     submissions: Submissions, user: User, key: str | None = "k", data: bytes = PICTURE, **options: Any
 ) -> Submission:
     return submissions.submit(
-        io.BytesIO(data), user=user, filename="a.jpg", options=RemovalOptions(**options), idempotency_key=key
+        io.BytesIO(data), user=user, filename="a.jpg", order=Order(RemovalOptions(**options), idempotency_key=key)
     )
 
 

@@ -15,7 +15,6 @@ from sqlalchemy import func, select, update
 
 from app.core.config import DAY, Settings
 from app.core.errors import Conflict, StorageUnavailable, TooManyRequests
-from app.core.options import RemovalOptions
 from app.core.states import TaskStatus, UploadStatus
 from app.db import usage
 from app.db.base import Sessions
@@ -23,6 +22,7 @@ from app.db.models import IdempotencyKey, Task, Upload, Usage, User
 from app.services.backlog import Backlog
 from app.services.control import Control
 from app.services.limits import AccountLimits, limits_of, subscriber
+from app.services.orders import Order
 from app.services.submission import Submission, Submissions
 from app.services.usage import Usages
 from app.storage.memory import MemoryStore
@@ -51,9 +51,7 @@ def control(submissions: Submissions) -> Control:
 
 
 def send(submissions: Submissions, user: User, key: str | None = None, data: bytes = PICTURE) -> Submission:
-    return submissions.submit(
-        io.BytesIO(data), user=user, filename="a.jpg", options=RemovalOptions(), idempotency_key=key
-    )
+    return submissions.submit(io.BytesIO(data), user=user, filename="a.jpg", order=Order(idempotency_key=key))
 
 
 def attempt(submissions: Submissions, user: User) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from app.core.config import Settings
 from app.core.errors import ObjectNotFound, ServiceUnavailable, StorageUnavailable
-from app.core.options import RemovalOptions, ResultFormat
+from app.core.options import ResultFormat
 from app.core.states import TaskStatus, UploadStatus
 from app.db import retention as rows
 from app.db import tasks
@@ -20,6 +20,7 @@ from app.db.base import Sessions
 from app.db.models import Task, Upload, User
 from app.db.tasks import Claim, Result
 from app.services.backlog import Backlog
+from app.services.orders import Order
 from app.services.retention import BATCH, Cleaned, Retention
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore, StoredObject, import_key, original_key, result_key
@@ -259,7 +260,7 @@ def test_an_upload_that_was_given_up_in_the_meantime_is_refused(
         settings, sessions, store, Silence(), Backlog(sessions, TIMING, 3600), make_limits(settings)
     )
     with pytest.raises(ServiceUnavailable, match="send it again"):
-        submissions.submit(io.BytesIO(encoded()), user=user, filename=None, options=RemovalOptions())
+        submissions.submit(io.BytesIO(encoded()), user=user, filename=None, order=Order())
     with sessions.begin() as session:
         assert session.scalars(select(Task)).all() == []
         assert session.scalars(select(Upload).where(Upload.status != UploadStatus.EXPIRED)).all() == []

@@ -10,11 +10,11 @@ from structlog.testing import LogCapture
 
 from app.core.config import Settings
 from app.core.errors import RejectedImage
-from app.core.options import RemovalOptions
 from app.db.base import Sessions
 from app.db.models import User
 from app.services import judging
 from app.services.backlog import Backlog
+from app.services.orders import Order
 from app.services.submission import Submissions
 from app.storage.memory import MemoryStore
 from tests.factories import TIMING, Silence, make_limits
@@ -48,7 +48,7 @@ def test_every_picture_leaves_a_line(
     submissions = Submissions(settings, sessions, MemoryStore(), Silence(), backlog, make_limits(settings))
 
     with suppress(RejectedImage):
-        submissions.submit(io.BytesIO(data), user=user, filename="a.jpg", options=RemovalOptions())
+        submissions.submit(io.BytesIO(data), user=user, filename="a.jpg", order=Order())
 
     (line,) = (line for line in log.entries if line["event"] == "image_judged")
     assert line["sha256"] == hashlib.sha256(data).hexdigest()

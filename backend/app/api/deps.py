@@ -12,7 +12,7 @@ from app.api.metrics import Metrics
 from app.core.config import Settings
 from app.core.errors import Forbidden, NotAuthenticated
 from app.db.models import User
-from app.services.accounts import Accounts
+from app.services.accounts import GUESTS, Accounts
 from app.services.administration import Administration
 from app.services.api_keys import ApiKeys
 from app.services.batches import Batches
@@ -23,6 +23,7 @@ from app.services.identity import Principal, Scope, scopes_of
 from app.services.imports import Imports
 from app.services.limits import Limits
 from app.services.logins import Logins
+from app.services.orders import Orders
 from app.services.recipes import Recipes
 from app.services.retention import Retention
 from app.services.status import Statuses
@@ -52,6 +53,7 @@ class Services:
     usages: Usages
     webhooks: Webhooks
     recipes: Recipes
+    orders: Orders
 
 
 DESCRIBED = {
@@ -126,9 +128,30 @@ async def _person(who: Annotated[Principal, Depends(_logged_in)]) -> User:
     return who.user
 
 
+def _visitor(
+    request: Request,
+    services: ServicesDep,
+    token: Annotated[str | None, Depends(bearer)],
+    key: Annotated[str | None, Depends(api_key)],
+) -> Principal:
+    """Likewise; where the doors are open, a stranger is a guest."""
+    if token is None and key is None and services.settings.open_doors:
+        guest = services.accounts.of_the_house(GUESTS)
+        request.state.account = guest.id
+        count_request(request, guest, services.limits)
+        return Principal(guest, scopes_of(guest))
+    return principal(request, services, token, key)
+
+
+async def _visiting(who: Annotated[Principal, Depends(_visitor)], needed: SecurityScopes) -> User:
+    return await _account(who, needed)
+
+
 # Who may call an endpoint; each is the account.
 Caller = Annotated[User, Security(_account, scopes=[Scope.READ])]
 Writer = Annotated[User, Security(_account, scopes=[Scope.WRITE])]
+Visitor = Annotated[User, Security(_visiting, scopes=[Scope.READ])]  # `OPEN_DOORS`: also one without credentials
+VisitingWriter = Annotated[User, Security(_visiting, scopes=[Scope.WRITE])]
 Administrator = Annotated[User, Security(_account, scopes=[Scope.ADMIN])]
 Person = Annotated[User, Depends(_person)]  # with a token: API keys do not manage keys, passwords or logins
 LoggedIn = Annotated[Principal, Depends(_logged_in)]  # likewise, with its login

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -22,10 +21,23 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.timing import Timing
-from app.core.values import hosts, is_open_to_eavesdroppers, is_url, is_well_known, networks, origins
+from app.core.values import (
+    FirstInterval,
+    Names,
+    Networks,
+    OptionalInt,
+    OptionalPath,
+    OptionalSecret,
+    OptionalStr,
+    hosts,
+    is_open_to_eavesdroppers,
+    is_url,
+    is_well_known,
+    origins,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 SECRETS_DIR = Path("/run/secrets")
@@ -39,29 +51,6 @@ class Environment(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
     TEST = "test"
-
-
-def _blank_is_none(value: object) -> object:
-    """`NAME=` in a file means "not set"."""
-    return None if value == "" else value
-
-
-def _names(value: object) -> object:
-    """`a, b` in a setting is the list of both."""
-    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
-
-
-def _first_interval(value: object) -> object:
-    """`JOB_RETRY_INTERVALS=60,120,240` of other services: the first is our base, doubling does the rest."""
-    return value.split(",")[0].strip() if isinstance(value, str) else value
-
-
-OptionalStr = Annotated[str | None, BeforeValidator(_blank_is_none)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
-OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_none)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
-Networks = Annotated[Names, AfterValidator(networks)]
-OptionalInt = Annotated[int | None, BeforeValidator(_blank_is_none)]
 
 
 class Settings(BaseSettings):
@@ -87,6 +76,10 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(description="redis://:password@host:6379/0 (Valkey: the same scheme)")
     celery_broker_url: OptionalSecret = Field(
         None, description="the broker, when it is not REDIS_URL; RabbitMQ: amqp://user:password@host:5672/"
+    )
+
+    celery_result_backend: OptionalSecret = Field(
+        None, description="where other Celery clients want the result of process_pipeline: redis://…; empty: nowhere"
     )
 
     aws_access_key_id: OptionalStr = Field(
@@ -136,7 +129,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("task_max_retries", "job_retry_max"),
         description="tries after the first one",
     )
-    task_retry_delay_seconds: Annotated[float, BeforeValidator(_first_interval)] = Field(
+    task_retry_delay_seconds: Annotated[float, FirstInterval] = Field(
         60,
         ge=0,
         validation_alias=AliasChoices("task_retry_delay_seconds", "job_retry_intervals"),
@@ -218,7 +211,12 @@ class Settings(BaseSettings):
         5 * DAY, gt=0, description="an address that has failed for so long gets no more webhooks"
     )
 
-    url_ingest_enabled: bool = Field(True, description="images may be named by their URL, which the API then fetches")
+    open_doors: bool = Field(
+        False,
+        description="strangers may use the routes that answer with the picture, batches and other services' doors; "
+        "for networks that are closed already",
+    )
+    url_ingest_enabled: bool = Field(True, description="images may be named by their URL, which a worker then fetches")
     outbound_allowed_networks: Networks = Field(
         (), description="networks like 10.1.0.0/16, by commas, that may be fetched from although they are private"
     )
@@ -266,12 +264,14 @@ class Settings(BaseSettings):
     def _well_known_secrets(self) -> list[str]:
         """The names of the settings whose secret stands in some example."""
         aws, broker, previous = self.aws_secret_access_key, self.celery_broker_url, self.secret_key_previous
+        backend = self.celery_result_backend
         secrets = {
             "SECRET_KEY": self.secret_key.get_secret_value(),
             "SECRET_KEY_PREVIOUS": previous.get_secret_value() if previous else None,
             "DATABASE_URL": urlsplit(self.database_url.get_secret_value()).password,
             "REDIS_URL": urlsplit(self.redis_url.get_secret_value()).password,
             "CELERY_BROKER_URL": urlsplit(broker.get_secret_value()).password if broker else None,
+            "CELERY_RESULT_BACKEND": urlsplit(backend.get_secret_value()).password if backend else None,
             "AWS_SECRET_ACCESS_KEY": aws.get_secret_value() if aws else None,
         }
         return [name for name, secret in secrets.items() if secret is not None and is_well_known(secret)]
@@ -326,6 +326,13 @@ class Settings(BaseSettings):
     def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and _scheme(value) not in REDIS_SCHEMES | AMQP_SCHEMES:
             raise ValueError("CELERY_BROKER_URL must start with amqp://, amqps://, redis:// or rediss://")
+        return value
+
+    @field_validator("celery_result_backend")
+    @classmethod
+    def _known_backend(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _scheme(value) not in REDIS_SCHEMES:
+            raise ValueError("CELERY_RESULT_BACKEND must start with redis:// or rediss://")
         return value
 
     @model_validator(mode="after")

@@ -2,7 +2,12 @@
 
 import re
 from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
 
 # Passwords of documentation, of images and of compose files: the first things that anybody tries.
 WELL_KNOWN = {
@@ -75,3 +80,27 @@ def hosts(values: tuple[str, ...]) -> tuple[str, ...]:
     if not all(HOST.fullmatch(value) for value in values):
         raise ValueError("must be names like api.example.com or *.example.com, by commas, without a port")
     return values
+
+
+def _blank_is_none(value: object) -> object:
+    """`NAME=` in a file means "not set"."""
+    return None if value == "" else value
+
+
+def _names(value: object) -> object:
+    """`a, b` in a setting is the list of both."""
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
+def _first_interval(value: object) -> object:
+    """`JOB_RETRY_INTERVALS=60,120,240` of other services: the first is our base, doubling does the rest."""
+    return value.split(",")[0].strip() if isinstance(value, str) else value
+
+
+OptionalStr = Annotated[str | None, BeforeValidator(_blank_is_none)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_none)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Networks = Annotated[Names, AfterValidator(networks)]
+OptionalInt = Annotated[int | None, BeforeValidator(_blank_is_none)]
+FirstInterval = BeforeValidator(_first_interval)

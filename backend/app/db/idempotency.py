@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.models import IdempotencyKey
 from app.db.tasks import seconds
 
-LOCK = 60.0  # seconds; a request that has taken longer is taken for dead
+LOCK = 60.0  # seconds; a request that has not been heard of for longer is taken for dead
 KEEP = 86_400.0  # seconds
 
 
@@ -47,6 +47,12 @@ def hold(session: Session, once: Once) -> IdempotencyKey | None:
             return found
         # Its holder gave it back between our two questions.
     return None
+
+
+def keep(session: Session, once: Once) -> bool:
+    """The request is still at work. False: it was taken for dead, and another one has the key."""
+    kept = update(IdempotencyKey).where(*_mine(once)).values(locked_at=func.now()).returning(IdempotencyKey.key)
+    return session.scalar(kept.execution_options(synchronize_session=False)) is not None
 
 
 def find(session: Session, once: Once) -> IdempotencyKey | None:

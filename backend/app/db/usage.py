@@ -39,6 +39,7 @@ def active(session: Session, user_id: UUID) -> int:
     coming = select(func.count()).where(
         Upload.user_id == user_id,
         Upload.status == UploadStatus.PENDING,
+        ~Upload.in_batch,
         Upload.created_at > func.now() - seconds(FRESH),
     )
     # One statement, so that an upload becomes a task before both or after both.

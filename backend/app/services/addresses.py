@@ -39,7 +39,7 @@ def check_own_key(key: str, user_id: UUID, settings: Settings) -> None:
 def check_url(url: str, settings: Settings) -> None:
     """Raise `InvalidUrl` for what is none, and `Forbidden` when URLs are switched off."""
     if not settings.url_ingest_enabled:
-        raise urls_are_off()
+        raise Forbidden("Images by URL are switched off on this server.", code="url_ingest_disabled")
     read_url(url)
 
 
@@ -59,10 +59,6 @@ def check_address(address: Address, user_id: UUID, settings: Settings) -> None:
         check_url(address.text, settings)
     else:
         check_own_key(address.s3_key, user_id, settings)
-
-
-def urls_are_off() -> Forbidden:
-    return Forbidden("Images by URL are switched off on this server.", code="url_ingest_disabled")
 
 
 def no_such_key() -> NotFound:

@@ -5,19 +5,19 @@ itself, and listed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 from uuid import UUID, uuid4
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import MIB, Settings
-from app.core.errors import AppError, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
+from app.core.errors import AppError, Forbidden, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
 from app.core.logging import get_logger
 from app.core.names import clean_path
-from app.core.options import RemovalOptions
 from app.core.states import UploadStatus
 from app.db import batches, uploads
 from app.db import idempotency as db_idempotency
@@ -26,33 +26,29 @@ from app.db.dispatch import WINDOW
 from app.db.idempotency import Once
 from app.db.models import Batch, Task, Upload, User
 from app.services import archives, idempotency, manifests
-from app.services.addresses import urls_are_off
 from app.services.bell import Bell
 from app.services.imports import ImageUrl, Imports, S3Key, SentFile
 from app.services.judging import digest
 from app.services.limits import Limits
-from app.services.recipes import Recipes
+from app.services.orders import Order, Orders, Priority
 from app.services.status import make_cursor, read_cursor
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore, content_type
 
-QUEUE = "bulk"
 ROUTE = "batches"
 HEAD = 4
 
 log = get_logger(__name__)
 
 Part = SentFile | ImageUrl | S3Key
-Order = tuple[RemovalOptions, str | None]  # what is made of a picture, and by which recipe
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request asks for, besides its pictures. `fields`: the options as they were named."""
+    """What a request asks for, besides its pictures. `fields`: as they are named, for `Orders.read`."""
 
     fields: Mapping[str, object]
     name: str | None = None
-    webhook_url: str | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
 
@@ -68,8 +64,12 @@ class View:
 
 @dataclass
 class _Intake:
-    """What has been taken in so far."""
+    """What has been taken in so far. `asked`: the request's hold on its key, which is kept as long as this goes on."""
 
+    user: User
+    batch: Batch
+    wanted: Wanted
+    asked: Once | None
     items: list[Task] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Batches:
     limits: Limits
     submissions: Submissions
     imports: Imports
-    recipes: Recipes
+    orders: Orders
 
     def submit(self, user: User, parts: Sequence[Part], wanted: Wanted) -> tuple[UUID, bool]:
         """Take a batch in. Blocks, for a minute with a thousand pictures: call it from a thread.
@@ -98,7 +98,7 @@ class Batches:
         `InvalidRequest` when there is no picture in it at all, or too many, and otherwise what `Submissions.submit`
         does.
         """
-        order = self.recipes.resolve(user, wanted.fields)
+        order = self.orders.read(user, wanted.fields, priority=Priority.BULK, request_id=wanted.request_id)
         asked = self._asked(user, parts, wanted)
         refusal = self.submissions.backlog.look()
         with self.sessions.begin() as session:
@@ -115,92 +115,103 @@ class Batches:
             raise
 
     def _take_in(self, user: User, parts: Sequence[Part], wanted: Wanted, order: Order, asked: Once | None) -> UUID:
-        batch = Batch(id=uuid4(), user_id=user.id, name=wanted.name, webhook_url=wanted.webhook_url)
-        intake = _Intake()
+        batch = Batch(id=uuid4(), user_id=user.id, name=wanted.name, webhook_url=order.webhook_url)
+        intake = _Intake(user, batch, wanted, asked)
+        each = replace(order, webhook_url=None)  # whoever is told, is told of the whole
         for part in parts:
-            self._take_part(user, part, batch, wanted, order, intake)
+            self._take_part(part, each, intake)
         if not intake.items:
             said = f" The first: {intake.refused[0]['detail']}" if intake.refused else ""
             raise InvalidRequest(f"There is no picture in this batch that can be taken in.{said}", code="batch_empty")
         if refusal := self.limits.pixels(user, sum(upload.pixels for upload in intake.uploads)):
             raise refusal
         batch.total, batch.refused = len(intake.items), intake.refused
+        try:
+            self._promise(intake)
+        except SQLAlchemyError:
+            if not self._was_kept(intake):
+                raise
+            log.warning("commit_was_kept", batch_id=str(batch.id))
+        log.info("batch_taken_in", batch_id=str(batch.id), total=batch.total, refused=len(intake.refused))
+        for task in intake.items[:WINDOW]:  # the others have their turns
+            self.bell.ring(task.id, task.queue)
+        return batch.id
+
+    def _promise(self, intake: _Intake) -> None:
+        """All of it, in one commit."""
         with self.sessions.begin() as session:
-            session.add(batch)
+            session.add(intake.batch)
             session.flush()
             for upload in intake.uploads:
                 if upload.status == UploadStatus.REMOTE:
                     session.add(upload)
                 elif not uploads.mark_stored(session, upload.id):
                     raise ServiceUnavailable("The batch took too long and was given up; send it again.")
-                self.limits.count_image(session, user, upload)
+                self.limits.count_image(session, intake.user, upload)
             session.flush()
             session.add_all(intake.items)
-            if asked is not None:
-                idempotency.finish(session, asked, {"batch_id": str(batch.id)})
-        log.info("batch_taken_in", batch_id=str(batch.id), total=batch.total, refused=len(intake.refused))
-        for task in intake.items[:WINDOW]:  # the others have their turns
-            self.bell.ring(task.id, QUEUE)
-        return batch.id
+            if intake.asked is not None:
+                idempotency.finish(session, intake.asked, {"batch_id": str(intake.batch.id)})
 
-    def _take_part(self, user: User, part: Part, batch: Batch, wanted: Wanted, order: Order, intake: _Intake) -> None:
+    def _was_kept(self, intake: _Intake) -> bool:
+        """Whether a commit whose answer was lost has been made."""
+        try:
+            with self.sessions.begin() as session:
+                if intake.asked is not None:
+                    # Waits for a commit that is still on its way; if there is none, the next request begins anew.
+                    db_idempotency.release(session, intake.asked)
+                return batches.get_owned(session, intake.batch.id, intake.user.id) is not None
+        except SQLAlchemyError:
+            return False
+
+    def _take_part(self, part: Part, order: Order, intake: _Intake) -> None:
         if isinstance(part, SentFile):
             head = part.file.read(HEAD)
             part.file.seek(0)
             name = part.filename or ""
             if archives.is_archive(head):
-                self._take_archive(user, part.file, batch, wanted, order, intake)
+                self._take_archive(part.file, order, intake)
             elif name.lower().endswith(".csv"):
-                self._take_manifest(user, part.file, batch, wanted, intake)
+                self._take_manifest(part.file, intake)
             else:
-                self._take_one(user, part, part.filename, batch, wanted, order, intake)
+                self._take_one(part, part.filename, order, intake)
         else:
-            self._take_one(user, part, None, batch, wanted, order, intake)
+            self._take_one(part, None, order, intake)
 
-    def _take_archive(
-        self, user: User, file: BinaryIO, batch: Batch, wanted: Wanted, order: Order, intake: _Intake
-    ) -> None:
+    def _take_archive(self, file: BinaryIO, order: Order, intake: _Intake) -> None:
         for entry in archives.entries(file, max_bytes=self.settings.max_image_bytes):
             if isinstance(entry, archives.LeftOut):
                 intake.refused.append({"name": entry.name, "code": entry.code, "detail": entry.sentence})
                 self._check_number(intake)
             else:
-                self._take_one(user, SentFile(entry.file, entry.name), entry.name, batch, wanted, order, intake)
+                self._take_one(SentFile(entry.file, entry.name), entry.name, order, intake)
 
-    def _take_manifest(self, user: User, file: BinaryIO, batch: Batch, wanted: Wanted, intake: _Intake) -> None:
+    def _take_manifest(self, file: BinaryIO, intake: _Intake) -> None:
+        wanted = intake.wanted
+        named = {name: value for name, value in wanted.fields.items() if name != "webhook_url"}
         for row in manifests.rows(file):
             source: Part = ImageUrl(row.value) if row.source == "image_url" else S3Key(row.value)
             try:
-                order = self.recipes.resolve(user, {**wanted.fields, **row.options})
-            except (InvalidRequest, NotFound) as error:
+                fields = {**named, **row.options}
+                order = self.orders.read(intake.user, fields, priority=Priority.BULK, request_id=wanted.request_id)
+            except (InvalidRequest, NotFound, Forbidden) as error:
                 intake.refuse(row.name or row.value, error)
                 self._check_number(intake)
                 continue
-            self._take_one(user, source, row.name, batch, wanted, order, intake)
+            self._take_one(source, row.name, order, intake)
 
-    def _take_one(
-        self,
-        user: User,
-        source: Part,
-        name: str | None,
-        batch: Batch,
-        wanted: Wanted,
-        order: Order,
-        intake: _Intake,
-    ) -> None:
+    def _take_one(self, source: Part, name: str | None, order: Order, intake: _Intake) -> None:
         """One picture, which is refused by itself."""
         number = len(intake.items) + len(intake.refused)
         try:
-            upload = self._upload(user, source)
+            upload = self._upload(source, intake)
         except (RejectedImage, NotFound, InvalidRequest) as error:
             intake.refuse(clean_path(name) or _called(source) or f"item {number + 1}", error)
             self._check_number(intake)
             return
         intake.uploads.append(upload)
-        options, recipe = order
-        task = self.submissions.new_task(upload, options, request_id=wanted.request_id)
-        task.recipe = recipe
-        task.queue, task.batch_id, task.item = QUEUE, batch.id, number
+        task = self.submissions.new_task(upload, order)
+        task.batch_id, task.item = intake.batch.id, number
         task.name = clean_path(name) or upload.filename
         intake.items.append(task)
         self._check_number(intake)
@@ -210,23 +221,24 @@ class Batches:
             message = f"A batch may have {self.settings.max_batch_files} pictures; send the others in another one."
             raise InvalidRequest(message, code="too_many_files")
 
-    def _upload(self, user: User, source: Part) -> Upload:
+    def _upload(self, source: Part, intake: _Intake) -> Upload:
         """The original, recorded and stored, or promised by its URL. Nothing is at work yet."""
         if isinstance(source, ImageUrl):
-            if not self.settings.url_ingest_enabled:
-                raise urls_are_off()
-            return self.submissions.promised(user, source.url, source.filename)
+            return self.submissions.promised(intake.user, source.url, source.filename)
         if isinstance(source, SentFile):
-            return self._stored(user, source.file, source.filename)
+            return self._stored(source.file, source.filename, intake)
         with SpooledTemporaryFile(max_size=MIB) as spooled:
             file = cast(BinaryIO, spooled)
-            self.imports.bring(source, user, file)
+            self.imports.bring(source, intake.user.id, file)
             file.seek(0)
-            return self._stored(user, file, source.filename)
+            return self._stored(file, source.filename, intake)
 
-    def _stored(self, user: User, file: BinaryIO, filename: str | None) -> Upload:
-        upload = self.submissions.judged(file, user, filename)
+    def _stored(self, file: BinaryIO, filename: str | None, intake: _Intake) -> Upload:
+        upload = self.submissions.judged(file, intake.user, filename)
+        upload.in_batch = True
         with self.sessions.begin() as session:
+            if intake.asked is not None and not db_idempotency.keep(session, intake.asked):
+                raise ServiceUnavailable("The batch took too long and was given up; send it again.")
             session.add(upload)
         self.store.put(upload.key, file, content_type(upload.key))
         return upload
@@ -238,7 +250,7 @@ class Batches:
             {"sha256": digest(part.file), "name": part.filename} if isinstance(part, SentFile) else part.named
             for part in parts
         ]
-        asked = {"parts": sent, "fields": dict(wanted.fields), "name": wanted.name, "webhook_url": wanted.webhook_url}
+        asked = {"parts": sent, "fields": dict(wanted.fields), "name": wanted.name}
         return idempotency.once(user.id, ROUTE, wanted.idempotency_key, asked)
 
     def _give_back(self, asked: Once | None) -> None:

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import AppError, Conflict, NotFound
 from app.core.logging import get_logger
-from app.core.options import RemovalOptions
 from app.core.states import TaskStatus
 from app.db import idempotency as db_idempotency
 from app.db import mattes, retention, tasks, uploads
@@ -18,6 +17,7 @@ from app.db.models import Task, User
 from app.services import idempotency
 from app.services.bell import Bell
 from app.services.limits import Limits
+from app.services.orders import Order
 from app.services.retention import attempt_keys
 from app.services.submission import Submission, Submissions
 from app.storage.base import ObjectStore, matte_key
@@ -68,26 +68,16 @@ class Control:
                 raise _not_revivable(_owned(session, task_id, user.id))
         self.bell.ring(task_id, task.queue)
 
-    def render(
-        self,
-        task_id: UUID,
-        user: User,
-        options: RemovalOptions,
-        *,
-        recipe: str | None = None,
-        request_id: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Submission:
+    def render(self, task_id: UUID, user: User, order: Order) -> Submission:
         """Make a new task of the same original; `Conflict` when that is gone.
 
         Counts as `retry` does. Raises also what `services.idempotency` raises, and `BacklogFull`.
         """
         with self.sessions.begin() as session:
             upload = _owned(session, task_id, user.id).upload
-        task = self.submissions.new_task(upload, options, request_id)
-        task.recipe = recipe
-        sent = {"task_id": task_id, "options": task.options, "recipe": recipe}
-        asked = idempotency.once(user.id, RENDERS, idempotency_key, sent) if idempotency_key is not None else None
+        task = self.submissions.new_task(upload, order)
+        key, sent = order.idempotency_key, {"task_id": task_id, **order.fingerprint}
+        asked = idempotency.once(user.id, RENDERS, key, sent) if key is not None else None
         refusal = self.submissions.backlog.look() or self.limits.pixels(user, upload.pixels)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):

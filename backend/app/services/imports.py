@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from uuid import UUID, uuid4
 
 from app.core.config import MIB, Settings
@@ -13,11 +13,11 @@ from app.core.errors import (
     ServiceUnavailable,
     StorageUnavailable,
 )
-from app.core.options import RemovalOptions
 from app.db.models import User
 from app.imaging.errors import FileTooLarge
 from app.outbound.urls import filename_of
-from app.services.addresses import check_own_key, no_such_key, urls_are_off
+from app.services.addresses import check_own_key, no_such_key
+from app.services.orders import Order
 from app.services.submission import Submission, Submissions
 from app.storage.base import ObjectStore, SignedPut, import_key
 
@@ -69,48 +69,28 @@ class Imports:
     store: ObjectStore
     submissions: Submissions
 
-    def submit(
-        self,
-        source: Source,
-        *,
-        user: User,
-        options: RemovalOptions,
-        request_id: str | None = None,
-        idempotency_key: str | None = None,
-        webhook_url: str | None = None,
-        recipe: str | None = None,
-    ) -> Submission:
+    def submit(self, source: Source, *, user: User, order: Order) -> Submission:
         """Take a picture in, wherever it is. Blocks: call it from a thread.
 
         Raises what `Submissions.submit` raises, `InvalidUrl`, `Forbidden` when URLs are switched off, and of a key
         that is not the account's `NotFound`, whether there is such an object or not.
         """
-        asked: dict[str, Any] = {
-            "user": user,
-            "filename": source.filename,
-            "options": options,
-            "request_id": request_id,
-            "idempotency_key": idempotency_key,
-            "webhook_url": webhook_url,
-            "recipe": recipe,
-        }
+        filename = source.filename
         if isinstance(source, SentFile):
-            return self.submissions.submit(source.file, **asked)
+            return self.submissions.submit(source.file, user=user, filename=filename, order=order)
         if isinstance(source, ImageUrl):
-            if not self.settings.url_ingest_enabled:
-                raise urls_are_off()
-            return self.submissions.promise(source.url, **asked)
-        if earlier := self.submissions.earlier(user, idempotency_key, source.named, options, webhook_url, recipe):
+            return self.submissions.promise(source.url, user=user, filename=filename, order=order)
+        if earlier := self.submissions.earlier(user, source.named, order):
             return earlier
         # Our own copy first, and then the checks: what lies there may change behind them.
         with SpooledTemporaryFile(max_size=MIB) as spooled:
             file = cast(BinaryIO, spooled)
             try:
-                self.bring(source, user, file)
+                self.bring(source, user.id, file)
             except OSError as error:
                 raise ServiceUnavailable("There is no room for uploads at the moment.", code="no_space") from error
             file.seek(0)
-            return self.submissions.submit(file, named=source.named, **asked)
+            return self.submissions.submit(file, user=user, filename=filename, order=order, named=source.named)
 
     def presign(self, user: User, *, content_type: str, size_bytes: int) -> SignedPut:
         """Let the account put a picture into the store by itself, to be submitted by its key afterwards.
@@ -123,17 +103,14 @@ class Imports:
         key = import_key(user.id, uuid4())
         return self.store.presign_put(key, content_type=content_type, size_bytes=size_bytes)
 
-    def bring(self, source: S3Key, user: User, into: BinaryIO) -> None:
+    def bring(self, source: S3Key, user_id: UUID, into: BinaryIO) -> None:
         """Write the picture into the file. Raises as `submit` does."""
-        self._read(source.key, user.id, into)
-
-    def _read(self, key: str, user_id: UUID, into: BinaryIO) -> None:
-        check_own_key(key, user_id, self.settings)
+        check_own_key(source.key, user_id, self.settings)
         try:
-            if (size := self.store.size(key)) > self.settings.max_image_bytes:
+            if (size := self.store.size(source.key)) > self.settings.max_image_bytes:
                 raise self._too_large(size)
             # One byte more than is allowed: should it have grown meanwhile, it is refused as too large.
-            self.store.read(key, into, max_bytes=self.settings.max_image_bytes + 1)
+            self.store.read(source.key, into, max_bytes=self.settings.max_image_bytes + 1)
         except ObjectNotFound as error:
             raise no_such_key() from error
         except StorageUnavailable as error:

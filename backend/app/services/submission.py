@@ -12,7 +12,6 @@ from app.core.errors import ServiceUnavailable, TooManyRequests
 from app.core.failpoints import failpoint
 from app.core.logging import get_logger
 from app.core.names import clean_filename
-from app.core.options import RemovalOptions
 from app.core.states import UploadStatus
 from app.db import idempotency as db_idempotency
 from app.db import tasks, uploads
@@ -20,14 +19,14 @@ from app.db.base import Sessions
 from app.db.idempotency import Once
 from app.db.models import Task, Upload, User
 from app.services import idempotency
-from app.services.addresses import check_background
+from app.services.addresses import check_url
 from app.services.backlog import Backlog
 from app.services.bell import Bell
 from app.services.judging import judge
 from app.services.limits import Limits
+from app.services.orders import Order
 from app.storage.base import ObjectStore, content_type, original_key
 
-QUEUE = "interactive"
 ROUTE = "uploads"
 UNKNOWN_PIXELS = 1_000_000  # that an image counts as whose size is not known yet
 
@@ -58,12 +57,8 @@ class Submissions:
         *,
         user: User,
         filename: str | None,
-        options: RemovalOptions,
-        request_id: str | None = None,
-        idempotency_key: str | None = None,
+        order: Order,
         named: Mapping[str, str] | None = None,
-        webhook_url: str | None = None,
-        recipe: str | None = None,
     ) -> Submission:
         """Take an image in. Blocks on the database and the store: call it from a thread. `named` is how the request
         has named the picture, if it has not sent it: that makes two requests the same, then, and not the bytes.
@@ -72,8 +67,8 @@ class Submissions:
         what `services.idempotency` raises.
         """
         upload = self.judged(file, user, filename)
-        task = self.new_task(upload, options, request_id)
-        asked = _once(user, idempotency_key, named or {"sha256": upload.sha256 or ""}, options, webhook_url, recipe)
+        task = self.new_task(upload, order)
+        asked = _once(user, named or {"sha256": upload.sha256 or ""}, order)
         if earlier := self._intend(upload, user, asked):
             return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
         failpoint("upload_intended")
@@ -83,33 +78,20 @@ class Submissions:
             self._give_back(asked)
             raise
         failpoint("upload_stored")
-        task.webhook_url, task.recipe = webhook_url, recipe
         self._accept(upload, user, task, asked)
         failpoint("upload_accepted")
-        self.bell.ring(task.id, QUEUE)
+        self.bell.ring(task.id, task.queue)
         return Submission(upload.id, task.id)
 
-    def promise(
-        self,
-        url: str,
-        *,
-        user: User,
-        filename: str | None,
-        options: RemovalOptions,
-        request_id: str | None = None,
-        idempotency_key: str | None = None,
-        webhook_url: str | None = None,
-        recipe: str | None = None,
-    ) -> Submission:
+    def promise(self, url: str, *, user: User, filename: str | None, order: Order) -> Submission:
         """Take an image in that is still at its URL: the worker fetches it. Raises likewise."""
         upload = self.promised(user, url, filename)
-        task = self.new_task(upload, options, request_id)
-        task.webhook_url, task.recipe = webhook_url, recipe
-        asked = _once(user, idempotency_key, {"image_url": url}, options, webhook_url, recipe)
+        task = self.new_task(upload, order)
+        asked = _once(user, {"image_url": url}, order)
         if earlier := self._intend(upload, user, asked):
             return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
         self._accept(upload, user, task, asked)
-        self.bell.ring(task.id, QUEUE)
+        self.bell.ring(task.id, task.queue)
         return Submission(upload.id, task.id)
 
     def judged(self, file: BinaryIO, user: User, filename: str | None) -> Upload:
@@ -129,7 +111,8 @@ class Submissions:
         )
 
     def promised(self, user: User, url: str, filename: str | None) -> Upload:
-        """The row of an original that is still at its URL, and is not recorded yet."""
+        """The row of an original that is still at its URL, and is not recorded yet. Raises what `check_url` does."""
+        check_url(url, self.settings)
         upload_id = uuid4()
         return Upload(
             id=upload_id,
@@ -145,17 +128,9 @@ class Submissions:
         with self.sessions.begin() as session:
             self.limits.admit_image(session, user)
 
-    def earlier(
-        self,
-        user: User,
-        idempotency_key: str | None,
-        named: Mapping[str, str],
-        options: RemovalOptions,
-        webhook_url: str | None = None,
-        recipe: str | None = None,
-    ) -> Submission | None:
+    def earlier(self, user: User, named: Mapping[str, str], order: Order) -> Submission | None:
         """What the same request was answered before: then its picture need not be fetched, and may be gone."""
-        asked = _once(user, idempotency_key, named, options, webhook_url, recipe)
+        asked = _once(user, named, order)
         if asked is None:
             return None
         with self.sessions.begin() as session:
@@ -205,17 +180,18 @@ class Submissions:
         except SQLAlchemyError:
             return False
 
-    def new_task(self, upload: Upload, options: RemovalOptions, request_id: str | None) -> Task:
-        """The row of a task that is not recorded yet. Raises what `check_background` does."""
-        check_background(options, upload.user_id, self.settings)
+    def new_task(self, upload: Upload, order: Order) -> Task:
+        """The row of a task that is not recorded yet."""
         return Task(
             id=uuid4(),
             user_id=upload.user_id,
             upload_id=upload.id,
-            operation=options.operation,
-            options=options.model_dump(mode="json"),
-            queue=QUEUE,
-            request_id=request_id,
+            operation=order.options.operation,
+            options=order.options.model_dump(mode="json"),
+            recipe=order.recipe,
+            webhook_url=order.webhook_url,
+            queue=order.priority,
+            request_id=order.request_id,
             max_retries=self.settings.task_max_retries,
             max_attempts=self.settings.task_max_retries + tasks.MORE_ATTEMPTS,
         )
@@ -232,15 +208,7 @@ class Submissions:
             log.warning("idempotency_key_left", error=type(error).__name__)
 
 
-def _once(
-    user: User,
-    key: str | None,
-    named: Mapping[str, str],
-    options: RemovalOptions,
-    webhook_url: str | None,
-    recipe: str | None,
-) -> Once | None:
-    if key is None:
+def _once(user: User, named: Mapping[str, str], order: Order) -> Once | None:
+    if order.idempotency_key is None:
         return None
-    told = {name: value for name, value in {"webhook_url": webhook_url, "recipe": recipe}.items() if value is not None}
-    return idempotency.once(user.id, ROUTE, key, {**named, **told, "options": options.model_dump(mode="json")})
+    return idempotency.once(user.id, ROUTE, order.idempotency_key, {**named, **order.fingerprint})

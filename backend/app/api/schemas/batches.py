@@ -21,7 +21,6 @@ class NewBatch(BaseModel):
     image_urls: list[Text] = Field([], examples=[["https://example.com/cup.jpg", "https://example.com/chair.jpg"]])
     s3_keys: list[Text] = []
     name: str | None = Field(None, max_length=200, examples=["autumn catalogue"])
-    webhook_url: str | None = Field(None, max_length=2048)
 
 
 class RefusedOut(BaseModel):

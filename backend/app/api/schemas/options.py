@@ -6,12 +6,26 @@ from typing import Any, Self
 from pydantic import ConfigDict, JsonValue, RootModel, model_validator
 
 from app.core.options import RemovalOptions
+from app.services.orders import Priority
 
-RECIPE: dict[str, Any] = {
-    "type": "string",
-    "maxLength": 70,
-    "description": "A recipe, by its name or as name@version. The options beside it count more than its own.",
-    "examples": ["marketplace-white", "shop@3"],
+WISHES: dict[str, dict[str, Any]] = {
+    "recipe": {
+        "type": "string",
+        "maxLength": 70,
+        "description": "A recipe, by its name or as name@version. The options beside it count more than its own.",
+        "examples": ["marketplace-white", "shop@3"],
+    },
+    "webhook_url": {
+        "type": "string",
+        "maxLength": 2048,
+        "description": "An http or https URL that is told of the end.",
+        "examples": ["https://shop.example.com/hooks/pictures"],
+    },
+    "priority": {
+        "type": "string",
+        "enum": [*Priority],
+        "description": "Which of the account's pictures come first: `interactive` by default, in a batch `bulk`.",
+    },
 }
 KINDS: dict[str, Any] = {"boolean": bool, "integer": int, "string": str, "null": NoneType}
 
@@ -33,9 +47,9 @@ def _describe(schema: dict[str, Any]) -> None:
     }
 
 
-def _describe_with_recipe(schema: dict[str, Any]) -> None:
+def _describe_with_wishes(schema: dict[str, Any]) -> None:
     _describe(schema)
-    schema["properties"] |= {"recipe": RECIPE}
+    schema["properties"] |= WISHES
 
 
 def _fits(value: object, schema: dict[str, Any]) -> bool:
@@ -52,7 +66,7 @@ class Options(RootModel[dict[str, JsonValue]]):
     @model_validator(mode="after")
     def _as_described(self) -> Self:
         """A text is no number here, as it is in a form."""
-        for name, schema in (described() | {"recipe": RECIPE}).items():
+        for name, schema in (described() | WISHES).items():
             if name in self.root and not _fits(self.root[name], schema):
                 kinds = " or ".join(kind["type"] for kind in schema.get("anyOf", [schema]))
                 raise ValueError(f"{name}: a value of the kind {kinds} is expected")
@@ -60,6 +74,6 @@ class Options(RootModel[dict[str, JsonValue]]):
 
 
 class RenderIn(Options):
-    """Options by their names, and `recipe`."""
+    """Options by their names, and `recipe`, `webhook_url`, `priority`."""
 
-    model_config = ConfigDict(json_schema_extra=_describe_with_recipe)
+    model_config = ConfigDict(json_schema_extra=_describe_with_wishes)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.schemas.options import RECIPE, described
+from app.api.schemas.options import WISHES, described
 from app.api.schemas.values import Numeric
 from app.core.states import Stage, TaskStatus
 from app.db.models import TaskEvent
@@ -124,7 +124,7 @@ class History(BaseModel):
 
 def upload_form() -> dict[str, Any]:
     """The description of the upload's form: the endpoint reads it by itself, after it knows who is calling."""
-    options = described() | {"recipe": RECIPE}
+    options = described() | {name: dict(wish) for name, wish in WISHES.items()}
     for option in options.values():
         if "enum" in option:
             option["enum"] = [*option["enum"], ""]  # sent empty, as browsers do: the default
@@ -132,11 +132,6 @@ def upload_form() -> dict[str, Any]:
     named = {
         "image_url": {"type": "string", "maxLength": 2048, "description": "A public http or https URL of the picture."},
         "s3_key": {"type": "string", "maxLength": 1024, "description": "The key of an object of yours in the bucket."},
-    }
-    options["webhook_url"] = {
-        "type": "string",
-        "maxLength": 2048,
-        "description": "An http or https URL that is told when the task ends.",
     }
     return {
         "requestBody": {

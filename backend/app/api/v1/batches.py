@@ -24,7 +24,6 @@ from app.db.models import User
 from app.services.batches import Part, Wanted
 from app.services.imports import ImageUrl, S3Key, SentFile
 from app.services.packing import packed
-from app.services.webhooks import checked
 
 MAX_FIELDS = 2100  # a thousand URLs, and a thousand keys, and the options
 SOURCES = {"file", "image_url", "s3_key"}
@@ -70,14 +69,8 @@ async def _take_in(
 ) -> BatchOut:
     if not parts:
         raise InvalidRequest("No pictures: files, zip archives, image URLs or keys are expected.", code="file_missing")
-    url = named.pop("webhook_url", None)
-    wanted = Wanted(
-        fields=named,
-        name=named.pop("name", None) or None,
-        webhook_url=checked(url) if url else None,
-        request_id=request.state.request_id,
-        idempotency_key=idempotency_key,
-    )
+    name = named.pop("name", None) or None
+    wanted = Wanted(named, name, request_id=request.state.request_id, idempotency_key=idempotency_key)
     async with INTAKE.one(user):
         batch_id, replayed = await run_in_threadpool(services.batches.submit, user, parts, wanted)
     if replayed:
@@ -119,7 +112,7 @@ def _read_json(body: bytes, services: Services) -> tuple[list[Part], dict[str, A
         message = f"A batch may have {services.settings.max_batch_files} pictures; send the others in another one."
         raise InvalidRequest(message, code="too_many_files")
     parts: list[Part] = [*map(ImageUrl, asked.image_urls), *map(S3Key, asked.s3_keys)]
-    return parts, (asked.model_extra or {}) | {"name": asked.name, "webhook_url": asked.webhook_url}
+    return parts, (asked.model_extra or {}) | {"name": asked.name}
 
 
 @router.get("", summary="The caller's batches, newest first", responses=responses(401, 422, 503))

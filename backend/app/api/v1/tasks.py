@@ -138,16 +138,8 @@ def render_task(
     idempotency_key: IdempotencyKey = None,
 ) -> Accepted:
     """A new task. The network has no part in it as long as what it found before is kept: it takes a moment."""
-    options, recipe = services.recipes.resolve(user, asked.root)
-    taken = services.control.render(
-        task_id,
-        user,
-        options,
-        recipe=recipe,
-        request_id=request.state.request_id,
-        idempotency_key=idempotency_key,
-    )
-    return accepted(taken, response)
+    order = services.orders.read(user, asked.root, request_id=request.state.request_id, idempotency_key=idempotency_key)
+    return accepted(services.control.render(task_id, user, order), response)
 
 
 @router.delete(

@@ -1,7 +1,7 @@
 """`POST /uploads`: an image comes in, by itself or by its name."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,14 +12,13 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from app.api.deps import ServicesDep, Writer
+from app.api.deps import Services, ServicesDep, Writer
 from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, PresignIn, PresignOut, upload_form
 from app.core.errors import InvalidRequest, ServiceUnavailable
 from app.db.models import User
 from app.services.imports import ImageUrl, S3Key, SentFile, Source
 from app.services.submission import Submission
-from app.services.webhooks import checked
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_FIELDS = 16
@@ -100,20 +99,24 @@ async def upload(
 ) -> Accepted:
     # The body is read here and not by the framework, which would read all of it before it asks who is calling.
     async with open_form(request) as form:
-        source, fields, webhook_url = read_form(form)
-        options, recipe = await run_in_threadpool(services.recipes.resolve, user, fields)
-        async with STORING.one(user):
-            taken = await run_in_threadpool(
-                services.imports.submit,
-                source,
-                user=user,
-                options=options,
-                request_id=request.state.request_id,
-                idempotency_key=idempotency_key,
-                webhook_url=webhook_url,
-                recipe=recipe,
-            )
+        source, fields = read_form(form)
+        taken = await take_in(request, services, user, source, fields, idempotency_key)
     return accepted(taken, response)
+
+
+async def take_in(
+    request: Request,
+    services: Services,
+    user: User,
+    source: Source,
+    fields: Mapping[str, object],
+    idempotency_key: str | None,
+) -> Submission:
+    """Submit a picture that a request brings or names, with the options that it names."""
+    named = {"request_id": request.state.request_id, "idempotency_key": idempotency_key}
+    order = await run_in_threadpool(services.orders.read, user, fields, **named)
+    async with STORING.one(user):
+        return await run_in_threadpool(services.imports.submit, source, user=user, order=order)
 
 
 def accepted(taken: Submission, response: Response) -> Accepted:
@@ -156,11 +159,8 @@ async def open_form(request: Request, *, max_files: int = 2, max_fields: int = M
         await form.close()
 
 
-def read_form(form: FormData) -> tuple[Source, dict[str, object], str | None]:
-    """Where the picture is, the options of its removal as they are named, and who is told of its end.
-
-    `InvalidRequest` names what is wrong with the form.
-    """
+def read_form(form: FormData) -> tuple[Source, dict[str, object]]:
+    """Where the picture is, and everything else by its name; `InvalidRequest` says what is wrong with the form."""
     # A field that is sent empty means its default, as browsers send it; likewise a file that nobody has chosen.
     items = [(name, value) for name, value in form.multi_items() if value != "" and not _is_unchosen(value)]
     ways = [(name, value) for name, value in items if name in WAYS]
@@ -173,11 +173,7 @@ def read_form(form: FormData) -> tuple[Source, dict[str, object], str | None]:
     options = [(name, value) for name, value in items if name not in WAYS]
     if twice := [name for name, times in Counter(name for name, _ in options).items() if times > 1]:
         raise InvalidRequest(f"{twice[0]}: is there more than once.", code="invalid_option")
-    fields = dict(options)
-    webhook_url = fields.pop("webhook_url", None)
-    if isinstance(webhook_url, UploadFile):
-        raise InvalidRequest("webhook_url: a text is expected, not a file.", code="invalid_option")
-    return source, dict[str, object](fields), None if webhook_url is None else checked(webhook_url)
+    return source, dict[str, object](options)
 
 
 def _is_unchosen(value: UploadFile | str) -> bool:

@@ -6,7 +6,7 @@ Every time is the database's `now()`: no clock of a worker or an API process ent
 from app.db.models.accounts import ApiKey, IdempotencyKey, Login, LoginFailure, Recipe, Usage, User
 from app.db.models.running import Counter, WorkerHeartbeat
 from app.db.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret
-from app.db.models.work import Batch, Matte, Task, TaskEvent, Upload
+from app.db.models.work import Batch, Matte, PipelineJob, Task, TaskEvent, Upload
 
 __all__ = [
     "ApiKey",
@@ -16,6 +16,7 @@ __all__ = [
     "Login",
     "LoginFailure",
     "Matte",
+    "PipelineJob",
     "Recipe",
     "Task",
     "TaskEvent",

@@ -42,6 +42,7 @@ class Upload(Base):
     key: Mapped[str] = mapped_column(Text, unique=True)
     filename: Mapped[str | None] = mapped_column(Text)
     source_url: Mapped[str | None] = mapped_column(Text)  # where a worker fetches it from
+    in_batch: Mapped[bool] = mapped_column(server_default=text("false"))
     # Known once it is here.
     format: Mapped[str | None] = mapped_column(Text)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -188,6 +189,24 @@ class Task(Base):
     def is_due(cls) -> ColumnElement[bool]:
         """Waiting, and its time has come."""
         return cls.is_waiting() & (cls.run_at <= func.now())
+
+
+class PipelineJob(Base):
+    """A `process_pipeline` that another Celery client has sent: who is to be told what a batch has come to, and how."""
+
+    __tablename__ = "pipeline_jobs"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # Celery's
+    batch_id: Mapped[UUID] = mapped_column(ForeignKey("batches.id"))
+    request: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    callback_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    answered_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    __table_args__ = (
+        Index("ix_pipeline_jobs_batch_id", "batch_id"),
+        Index("ix_pipeline_jobs_unanswered", "created_at", postgresql_where=text("answered_at IS NULL")),
+    )
 
 
 class TaskEvent(Base):
