@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
+from typing import BinaryIO
 from uuid import UUID
 
-from app.core.errors import Conflict, Gone, InvalidRequest, NotFound
+from app.core.errors import Conflict, Gone, InvalidRequest, NotFound, ObjectNotFound
 from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
@@ -76,17 +77,35 @@ class Statuses:
     def result_url(self, task_id: UUID, user_id: UUID, *, attachment: bool) -> str:
         """A presigned address of the finished picture; `Conflict` while there is none."""
         view = self.get(task_id, user_id)
-        if view.task.status == TaskStatus.EXPIRED:
-            raise Gone("The result was kept for its time and is no longer stored.", code="task_expired")
-        if view.task.result_key is None:
-            raise Conflict(f"The task has no result: its status is {view.task.status}.", code="task_not_completed")
-        return self.store.presign(view.task.result_key, filename=result_name(view.task), attachment=attachment)
+        return self.store.presign(_result_key(view.task), filename=result_name(view.task), attachment=attachment)
+
+    def read_result(self, task_id: UUID, user_id: UUID, into: BinaryIO) -> Task:
+        """Write the finished picture into the file. Raises as `result_url` does, and `StorageUnavailable`."""
+        task = self.get(task_id, user_id).task
+        key = _result_key(task)
+        try:
+            self.store.read(key, into, max_bytes=task.result_bytes or self.store.size(key))
+        except ObjectNotFound as error:  # deleted at this moment
+            raise _expired() from error
+        return task
 
     def _view(self, task: Task) -> TaskView:
         if task.result_key is None:
             return TaskView(task, None, None)
         presigned = self.store.presign(task.result_key, filename=result_name(task))
         return TaskView(task, presigned.partition("?")[0], presigned)
+
+
+def _result_key(task: Task) -> str:
+    if task.status == TaskStatus.EXPIRED:
+        raise _expired()
+    if task.result_key is None:
+        raise Conflict(f"The task has no result: its status is {task.status}.", code="task_not_completed")
+    return task.result_key
+
+
+def _expired() -> Gone:
+    return Gone("The result was kept for its time and is no longer stored.", code="task_expired")
 
 
 def result_name(task: Task) -> str:

@@ -1,0 +1,83 @@
+"""Answers that hold what a task has come to: somebody waits for it, without a thread, and is sent the picture itself."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+from uuid import UUID
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from app.api.deps import Services
+from app.api.schemas.tasks import TaskOut
+from app.api.waiting import Known, see
+from app.core.config import MIB
+from app.core.errors import AppError, Conflict, Gone, RejectedImage, ServiceUnavailable
+from app.core.states import TaskStatus
+from app.services.status import result_name
+from app.storage.base import content_type, disposition
+
+PIECE = 65_536  # bytes
+# Why a task failed, where neither its picture nor what was asked for is at fault.
+FAULTS_OF_OURS = frozenset(
+    {
+        *("internal_error", "timeout", "oom", "worker_lost", "max_attempts", "queue_timeout"),
+        *("database_unavailable", "storage_unavailable", "engine_unavailable", "service_unavailable"),
+    }
+)
+
+
+async def see_end(request: Request, services: Services, task_id: UUID, user_id: UUID) -> TaskOut:
+    """The task once it is over; as it is after SYNC_WAIT_SECONDS at the latest."""
+    seen = await see(request, services, task_id, user_id, Known(""), wait=services.settings.sync_wait_seconds)
+    return seen.task
+
+
+async def wait_for_all(request: Request, services: Services, task_ids: Iterable[UUID], user_id: UUID) -> None:
+    """Return once all of them are over, after SYNC_WAIT_SECONDS at the latest."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + services.settings.sync_wait_seconds
+    for task_id in task_ids:  # one after the other: it is the last one that counts
+        if (left := until - clock()) <= 0:
+            return
+        await see(request, services, task_id, user_id, Known(""), wait=left)
+
+
+def picture(services: Services, task_id: UUID, user_id: UUID) -> StreamingResponse:
+    """The result of a completed task. Blocks until it is here; a large one waits on disk for its reader.
+
+    Raises what `Statuses.read_result` does.
+    """
+    file = cast(BinaryIO, SpooledTemporaryFile(max_size=MIB))
+    try:
+        task = services.statuses.read_result(task_id, user_id, file)
+        size = file.tell()
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": disposition(result_name(task), attachment=True),
+        "Content-Location": f"/api/v1/tasks/{task_id}",
+    }
+    return StreamingResponse(_pieces(file), media_type=content_type(task.result_key or ""), headers=headers)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def failure(status: TaskStatus, code: str | None, message: str | None) -> AppError:
+    """What somebody is answered who waited for a task that has come to no picture."""
+    if status == TaskStatus.CANCELLED:
+        return Conflict("The task was cancelled.", code="task_cancelled")
+    if status == TaskStatus.EXPIRED:
+        return Gone("The result was kept for its time and is no longer stored.", code="task_expired")
+    sentence = message or "The image could not be processed."
+    if code in FAULTS_OF_OURS:
+        return ServiceUnavailable(sentence, code=code)
+    return RejectedImage(sentence, code=code)
