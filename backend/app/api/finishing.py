@@ -1,9 +1,8 @@
-"""Answers that hold what a task has come to: somebody waits for it, without a thread, and is sent the picture itself."""
+"""Answers that hold what a task has come to: somebody waits for it, without a thread, and is sent the picture."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from uuid import UUID
 
 from fastapi import Request
@@ -12,11 +11,8 @@ from fastapi.responses import StreamingResponse
 from app.api.deps import Services
 from app.api.schemas.tasks import TaskOut
 from app.api.waiting import Known, see
-from app.core.config import MIB
 from app.core.errors import AppError, Conflict, Gone, RejectedImage, ServiceUnavailable
 from app.core.states import TaskStatus
-from app.services.status import result_name
-from app.storage.base import content_type, disposition
 
 PIECE = 65_536  # bytes
 # Why a task failed, where neither its picture nor what was asked for is at fault.
@@ -45,24 +41,14 @@ async def wait_for_all(request: Request, services: Services, task_ids: Iterable[
 
 
 def picture(services: Services, task_id: UUID, user_id: UUID) -> StreamingResponse:
-    """The result of a completed task. Blocks until it is here; a large one waits on disk for its reader.
-
-    Raises what `Statuses.read_result` does.
-    """
-    file = cast(BinaryIO, SpooledTemporaryFile(max_size=MIB))
-    try:
-        task = services.statuses.read_result(task_id, user_id, file)
-        size = file.tell()
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
+    """The result of a completed task. Blocks until it is here; raises what `Statuses.open_result` does."""
+    found = services.statuses.open_result(task_id, user_id)
     headers = {
-        "Content-Length": str(size),
-        "Content-Disposition": disposition(result_name(task), attachment=True),
+        "Content-Length": str(found.size_bytes),
+        "Content-Disposition": found.disposition,
         "Content-Location": f"/api/v1/tasks/{task_id}",
     }
-    return StreamingResponse(_pieces(file), media_type=content_type(task.result_key or ""), headers=headers)
+    return StreamingResponse(_pieces(found.file), media_type=found.content_type, headers=headers)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

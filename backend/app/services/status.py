@@ -4,18 +4,21 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
-from typing import BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
 from uuid import UUID
 
+from app.core.config import MIB
 from app.core.errors import Conflict, Gone, InvalidRequest, NotFound, ObjectNotFound
 from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import Task, TaskEvent
-from app.storage.base import ObjectStore
+from app.storage.base import ObjectStore, content_type, disposition
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class TaskView:
     task: Task
     result_url: str | None
     presigned_url: str | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A result to be sent: in memory when it is small, else on disk. Whoever has it closes the file."""
+
+    file: BinaryIO
+    size_bytes: int
+    content_type: str
+    disposition: str
 
 
 @dataclass(frozen=True)
@@ -79,15 +92,20 @@ class Statuses:
         view = self.get(task_id, user_id)
         return self.store.presign(_result_key(view.task), filename=result_name(view.task), attachment=attachment)
 
-    def read_result(self, task_id: UUID, user_id: UUID, into: BinaryIO) -> Task:
-        """Write the finished picture into the file. Raises as `result_url` does, and `StorageUnavailable`."""
+    def open_result(self, task_id: UUID, user_id: UUID) -> Picture:
+        """The finished picture itself. Raises as `result_url` does, and `StorageUnavailable`."""
         task = self.get(task_id, user_id).task
         key = _result_key(task)
-        try:
-            self.store.read(key, into, max_bytes=task.result_bytes or self.store.size(key))
-        except ObjectNotFound as error:  # deleted at this moment
-            raise _expired() from error
-        return task
+        with ExitStack() as opened:
+            file = cast(BinaryIO, opened.enter_context(SpooledTemporaryFile(max_size=MIB)))
+            try:
+                self.store.read(key, file, max_bytes=task.result_bytes or self.store.size(key))
+            except ObjectNotFound as error:  # deleted at this moment
+                raise _expired() from error
+            size = file.tell()
+            file.seek(0)
+            opened.pop_all()
+        return Picture(file, size, content_type(key), disposition(result_name(task), attachment=True))
 
     def _view(self, task: Task) -> TaskView:
         if task.result_key is None:
