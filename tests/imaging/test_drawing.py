@@ -156,6 +156,22 @@ def test_hidden_colours_do_not_come_out_when_the_size_changes() -> None:
 # ---- the background
 
 
+def test_what_is_enlarged_has_no_holes() -> None:
+    image, alpha = picture()
+    cv2.ellipse(alpha, (50, 30), (30, 18), 0, 0, 360, 255, -1)
+    for options in ({"canvas": Canvas(1000, 1000)}, {"canvas": Canvas(777, 900), "scale": 0.8}):
+        made = rgba(compose(image, alpha, CutoutOptions(**options)))[..., 3]
+        assert made.max() == 255
+        regions, _ = cv2.connectedComponents((made < 128).astype(np.uint8))
+        assert regions == 2  # the subject and one outside
+
+
+def test_a_whole_picture_is_centred_where_nothing_else_is_said() -> None:
+    for position in (None, (0.5, 0.5)):
+        made = drawn(trim=False, canvas=Canvas(240, 240), position=position)
+        assert (made.result_box.top, made.result_box.left) == (80, 60)  # 240 x 160 of it, 40 free above
+
+
 def test_a_gradient_goes_where_it_is_pointed() -> None:
     stops = ((BLUE, 0.0), (GREEN, 100.0))
     right = rgba(drawn(trim=False, background=Gradient(90, stops))).astype(int)

@@ -58,7 +58,7 @@ def on_canvas(picture: Box, subject: Box, fitted: Box, canvas: Canvas, place: "P
         factor = min(1.0, MAX_SIDE / width, MAX_SIDE * shape / width, math.sqrt(MAX_PIXELS * shape) / width)
         size = max(1, round(width * factor)), max(1, round(width * factor / shape))
     source = picture if fitted == picture else subject
-    return _fitted(source, subject, fitted, size, factor, place.shares(picture, subject), None, limit)
+    return _fitted(source, subject, fitted, size, factor, place.shares(picture, source), None, limit)
 
 
 def on_picture(picture: Box, subject: Box, place: "Place", limit: float | None) -> Plan:
@@ -77,11 +77,11 @@ class Place:
     scale: float | None = None
     position: tuple[float, float] | None = None
 
-    def shares(self, picture: Box, subject: Box) -> tuple[float, float]:
+    def shares(self, picture: Box, source: Box) -> tuple[float, float]:
         if self.position is not None:
             return self.position
-        across, down = picture.width - subject.width, picture.height - subject.height
-        return subject.left / across if across else 0.5, subject.top / down if down else 0.5
+        across, down = picture.width - source.width, picture.height - source.height
+        return source.left / across if across else 0.5, source.top / down if down else 0.5
 
 
 def _fitted(
@@ -141,7 +141,7 @@ def resized(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArr
     result = np.empty((height, width, 4), np.uint8)
     for top in range(0, height, _STRIP):
         strip = premultiplied[top : top + _STRIP].astype(np.float32)
-        alpha = np.rint(strip[..., 3:] / 255)
+        alpha = np.minimum(np.rint(strip[..., 3:] / 255), 255)  # a cubic goes beyond what it is drawn through
         colours = np.rint(strip[..., :3] * 255 / np.maximum(strip[..., 3:], 1))
         result[top : top + _STRIP] = np.concatenate([np.minimum(colours, 255) * (alpha > 0), alpha], axis=2)
     return result

@@ -2,6 +2,7 @@
 
 from app.imaging.drawing import draw
 
+NEEDS = ("background",)
 DEFAULTS = {"trim": False, "background": "blur(2%)"}
 
 compose = draw
