@@ -13,7 +13,7 @@ from importlinter.cli import lint_imports
 from app.core.config import Settings
 from app.core.states import TERMINAL, TRANSITIONS, WAITING, TaskStatus
 from app.imaging.matte import MIN_CONFIDENCE
-from app.tasks.celery_app import QUEUES, make_publisher_app, make_worker_app
+from app.tasks.celery_app import FOREIGN, QUEUES, make_publisher_app, make_worker_app
 from scripts.env_example import render
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +120,10 @@ def test_every_queue_has_a_worker(settings: Settings) -> None:
         queue.name: (queue.exchange.name, queue.routing_key) for queue in make_worker_app(settings).conf.task_queues
     }
     # Each with an exchange of its own: bound to a common one, each would get a copy of every message.
-    assert consumed == {name: (name, name) for name in QUEUES}
+    assert consumed == {name: (name, name) for name in (*QUEUES, FOREIGN)}
+    # As foreign clients declare it: RabbitMQ refuses whoever declares a queue otherwise than it is.
+    (foreign,) = (queue for queue in make_worker_app(settings).conf.task_queues if queue.name == FOREIGN)
+    assert (foreign.queue_arguments, foreign.durable, foreign.exchange.type) == (None, True, "direct")
 
 
 def test_the_publisher_sets_no_time_limits(settings: Settings) -> None:

@@ -241,6 +241,7 @@ def downgrade() -> None:
         " DROP FUNCTION tasks_tell; DROP FUNCTION batches_tell; DROP FUNCTION webhook_message;"
     )
     op.drop_constraint(op.f("fk_tasks_batch_id_batches"), "tasks", type_="foreignkey")
+    op.execute("UPDATE tasks SET batch_id = NULL")
     for name in ("result_box", "subject_box", "webhook_url", "recipe", "name", "item"):
         op.drop_column("tasks", name)
     for table in (

@@ -4,44 +4,35 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 
-import redis
 from fastapi import FastAPI
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from starlette.types import Lifespan
 
-from app.api import docs, errors, middleware
+from app.api import docs, errors, middleware, process
+from app.api.compat import studio
 from app.api.deps import Services
 from app.api.drain import Drain
 from app.api.metrics import Metrics
 from app.api.v1 import batches
-from app.api.v1.health import health_router, root_router
+from app.api.v1.health import health_router, metrics_router, root_router
 from app.api.v1.router import router
+from app.api.v2 import images as v2_images
 from app.api.waiting import describe_streams, end_waits_on_stop
-from app.core.config import Settings, load_settings
-from app.core.logging import configure_logging
+from app.core.config import MIB, Settings, load_settings
+from app.core.logging import configure_logging, get_logger
 from app.db.base import Sessions, make_engine, make_sessions
-from app.db.migrations import Schema
-from app.services.accounts import Accounts
+from app.services.accounts import GUESTS, Accounts
 from app.services.administration import Administration
 from app.services.api_keys import ApiKeys
-from app.services.backlog import Backlog
-from app.services.batches import Batches
-from app.services.bell import Bell
 from app.services.changes import Changes
 from app.services.control import Control
 from app.services.counting import Bookkeeping, Counts
 from app.services.fleet import Fleet
-from app.services.health import Health
-from app.services.imports import Imports
 from app.services.limiter import Limiter
 from app.services.limits import Limits
 from app.services.logins import Logins
-from app.services.orders import Orders
-from app.services.recipes import Recipes
+from app.services.parts import impatient_redis, make_batches, make_health
+from app.services.pipelines import Pipelines
 from app.services.retention import Retention
-from app.services.status import Statuses
-from app.services.submission import Submissions
 from app.services.throttle import Throttle
 from app.services.usage import Usages
 from app.services.webhooks import Webhooks
@@ -50,7 +41,10 @@ from app.storage.s3 import S3Store
 from app.tasks.publishing import BackgroundBell, Publisher
 from app.version import VERSION
 
+MAX_LIST = 4 * MIB  # of URLs
 THREADS = 40  # that endpoints run in; each may need a database connection
+
+log = get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, store: ObjectStore | None = None) -> FastAPI:
@@ -66,15 +60,14 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     counts = Counts()
     bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
     bell = BackgroundBell(publisher, sessions, counts, by="api")
-    pinged = _impatient_redis(settings)
-    health = _health(settings, make_sessions(health_db), store, publisher, pinged)
+    pinged = impatient_redis(settings)
+    health = make_health(settings, make_sessions(health_db), store, pinged, publisher.ready)
     metrics = _metrics(settings, make_sessions(health_db))
     drain = Drain(settings.drain_seconds)
     changes = Changes(settings.sqlalchemy_url)
     limiter = Limiter(settings.redis_url.get_secret_value(), counts)
     limits = Limits(settings, limiter, counts)
-    imports = _imports(settings, sessions, store, bell, limits)
-    orders = Orders(settings, Recipes(sessions))
+    intake = make_batches(settings, sessions, store, bell, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,10 +88,10 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         accounts=Accounts(settings, sessions),
         logins=Logins(settings, sessions, Throttle(sessions)),
         api_keys=ApiKeys(sessions),
-        imports=imports,
-        batches=Batches(settings, sessions, store, bell, limits, imports.submissions, imports, orders),
-        statuses=Statuses(sessions, store),
-        control=Control(sessions, store, bell, limits, imports.submissions),
+        imports=intake.imports,
+        batches=intake,
+        statuses=intake.statuses,
+        control=Control(sessions, store, bell, limits, intake.submissions),
         administration=Administration(sessions, bell),
         retention=Retention(settings, sessions, store),
         health=health,
@@ -108,8 +101,9 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         limits=limits,
         usages=Usages(sessions, limits),
         webhooks=Webhooks(sessions),
-        recipes=orders.recipes,
-        orders=orders,
+        recipes=intake.orders.recipes,
+        orders=intake.orders,
+        pipelines=Pipelines(sessions, intake.statuses),
     )
     return app
 
@@ -131,44 +125,23 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
     # Here and not on the app, whose own limit answers outside of our layers.
     app.include_router(router, max_body_size=middleware.largest_body(settings))
     app.include_router(batches.router, prefix=router.prefix, max_body_size=settings.max_batch_bytes)
+    app.include_router(v2_images.router, max_body_size=MAX_LIST)
+    app.include_router(process.router, max_body_size=MAX_LIST)
+    app.include_router(studio.router, max_body_size=middleware.largest_body(settings))
+    app.include_router(studio.batch_router, max_body_size=settings.max_batch_bytes)
     app.include_router(health_router)
+    app.include_router(metrics_router)
     app.include_router(root_router)
+    if settings.open_doors:
+        log.warning("doors_open", account=GUESTS, why="OPEN_DOORS=true: whoever reaches this server may use it")
     if settings.docs_enabled:
         docs.install(app)
     middleware.install(app, settings, drain.is_active, metrics.observe)
     return app
 
 
-def _imports(settings: Settings, sessions: Sessions, store: ObjectStore, bell: Bell, limits: Limits) -> Imports:
-    backlog = Backlog(sessions, settings.timing, settings.max_backlog_seconds)
-    submissions = Submissions(settings, sessions, store, bell, backlog, limits)
-    return Imports(settings, store, submissions)
-
-
-def _health(
-    settings: Settings, sessions: Sessions, store: ObjectStore, publisher: Publisher, pinged: redis.Redis
-) -> Health:
-    return Health(
-        sessions,
-        settings.timing,
-        pinged.ping,
-        store.check,
-        Schema.of_this_code(),
-        publisher.ready if settings.broker_url != settings.redis_url.get_secret_value() else None,
-    )
-
-
 def _metrics(settings: Settings, sessions: Sessions) -> Metrics:
     return Metrics(Fleet(sessions, settings.timing))
-
-
-def _impatient_redis(settings: Settings) -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_connect_timeout=1,
-        socket_timeout=1,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 @cache

@@ -46,7 +46,7 @@ def without(environment: dict[str, str], *parts: str) -> Iterator[TestClient]:
 
 
 @pytest.mark.usefixtures("_staffed")
-@pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health", "/api/health"])
 def test_all_is_well(client: TestClient, path: str) -> None:
     answer = client.get(path)
     body = answer.json()
@@ -204,6 +204,15 @@ ROUTES = {
     "POST /api/v1/auth/token",
     "POST /api/v1/auth/register",
     "GET /api/v1/auth/me",
+    "POST /api/jobs/remove-bg",
+    "POST /api/jobs/remove-bg-batch",
+    "GET /api/jobs/{job_id}",
+    "POST /api/jobs/{job_id}/cancel",
+    "GET /api/jobs/{job_id}/download",
+    "GET /api/failed-jobs",
+    "POST /api/admin/cleanup",
+    "GET /api/health",
+    "GET /api/metrics",
     "GET /api/v1/health",
     "GET /health",
     "GET /livez",
@@ -223,6 +232,11 @@ ROUTES = {
     "GET /api/v1/usage",
     "GET /api/v1/webhook-secret",
     "POST /api/v1/webhook-secret/rotate",
+    "POST /api/v1/remove-background",
+    "POST /api/v1/remove-backgrounds",
+    "POST /process",
+    "POST /api/v2/remove-backgrounds",
+    "POST /api/v2/remove-backgrounds/results",
     "GET /api/v1/webhook-deliveries",
     "GET /api/v1/webhook-deliveries/{delivery_id}",
     "POST /api/v1/webhook-deliveries/{delivery_id}/redeliver",

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import func, select, update
 
 from app.core.config import Settings
 from app.core.states import Stage, TaskStatus, UploadStatus
 from app.db import heartbeats, retention, tasks, usage
 from app.db.base import Sessions
-from app.db.models import Upload, User
+from app.db.models import Task, Upload, User
 from app.storage.base import original_key
 from tests.conftest import make_settings, make_user
-from tests.factories import claim, make_task, row
+from tests.factories import Silence, change, claim, make_task, row
 from tests.outbound.sites import ok, saying, site
 from tests.pictures import encoded, subject
 from tests.services.test_processing import Bench
@@ -146,6 +148,56 @@ def test_one_of_each_account_fetches_and_never_all_workers(bench: Bench, session
         third = promised(sessions, user, running.url)
         bench.process(third)
         assert row(sessions, third).status == TaskStatus.QUEUED
+
+
+def test_those_that_find_no_place_wait_together_until_one_is_called(
+    bench: Bench, sessions: Sessions, user: User
+) -> None:
+    """Or each claim would ring for the next one, and all of them would be claimed again and again."""
+    rung: list[UUID] = []
+
+    class Ringing(Silence):
+        def ring(self, task_id: UUID, queue: str) -> None:
+            rung.append(task_id)
+
+    bench.bell = Ringing()
+    with site(saying(ok(PICTURE))) as running:
+        first, *others = [promised(sessions, user, running.url) for _ in range(4)]
+        one_at_home = make_task(sessions, user.id)
+        held = claim(sessions, first)
+        assert held is not None
+        with sessions.begin() as session:
+            tasks.enter_stage(session, held, Stage.DOWNLOADING)
+        bench.process(others[0])
+        with sessions.begin() as session:
+            due = session.scalars(select(Task.id).where(Task.is_due())).all()
+        assert due == [one_at_home]
+        assert (row(sessions, others[1]).attempt, row(sessions, others[1]).dispatched_at) == (0, None)
+        change(sessions, first, stage=Stage.INFERRING)
+        change(sessions, others[0], run_at=func.now())
+        bench.process(others[0])
+    assert row(sessions, others[0]).status == TaskStatus.COMPLETED
+    assert rung == [others[1]]
+    with sessions.begin() as session:
+        assert set(session.scalars(select(Task.id).where(Task.is_due())).all()) == {one_at_home, others[1]}
+
+
+def test_what_was_deleted_while_it_was_fetched_does_not_stay(bench: Bench, sessions: Sessions, user: User) -> None:
+    task_id = promised(sessions, user, "")
+
+    def delete(connection: socket, head: bytes) -> None:
+        with sessions.begin() as session:
+            tasks.cancel(session, task_id)
+            tasks.delete(session, task_id)
+            assert retention.expire_unused(session, row(sessions, task_id).upload_id)
+        connection.sendall(ok(PICTURE))
+
+    with site(delete) as running:
+        with sessions.begin() as session:
+            session.execute(update(Upload).values(source_url=running.url))
+        bench.process(task_id)
+    assert running.connections == 1
+    assert not bench.store.objects
 
 
 def test_it_goes_when_nobody_needs_it(sessions: Sessions, user: User) -> None:

@@ -36,6 +36,14 @@ def test_our_lines_and_the_libraries_are_json_with_the_context(capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("_logging")
+def test_what_messages_of_celery_hold_is_in_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    data = {"id": "1", "args": "('https://example.com/?token=x',)", "kwargs": {"callback_url": "https://example.com/"}}
+    logging.getLogger("celery.worker.strategy").info("Task received", extra={"data": data})
+    assert json.loads(capsys.readouterr().err)["data"] == {"id": "1"}
+
+
+@pytest.mark.usefixtures("_logging")
 def test_a_traceback_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     try:

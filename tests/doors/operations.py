@@ -48,7 +48,7 @@ class Operation:
         url = self.path.format(**values["path"])
         content = self.told.get("requestBody", {}).get("content") or {None: {"schema": {}}}
         for kind, described in content.items():
-            for body in filled.bodies(described["schema"]):
+            for body in filled.ways(described["schema"]):
                 yield Way(self, url, values["query"], kind, body)
 
 
@@ -58,19 +58,20 @@ class Way:
     url: str
     query: dict[str, Any]
     kind: str | None
-    body: dict[str, Any]
+    body: Any
 
     def __str__(self) -> str:
         return f"{self.operation} {self.kind or ''} {sorted(self.body)}"
 
     def send(self, client: TestClient, headers: Mapping[str, str]) -> Any:
+        if self.kind == "application/json":
+            method, params = self.operation.method, self.query
+            return client.request(method, self.url, params=params, headers=dict(headers), json=self.body)
         files = {name: FILE for name, value in self.body.items() if value in (FILE, [FILE])}
         fields = {name: value for name, value in self.body.items() if name not in files}
         match self.kind:
             case None:
                 sent: dict[str, Any] = {}
-            case "application/json":
-                sent = {"json": self.body}
             case "application/x-www-form-urlencoded":
                 sent = {"data": fields}
             case "multipart/form-data":  # a field that is sent as a file without a name is a field
@@ -91,6 +92,14 @@ class Filled:
 
     components: dict[str, Schema]
     ids: Ids
+
+    def ways(self, schema: Schema) -> Iterator[Any]:
+        """Bodies of each kind that there is."""
+        for found in self._resolved(schema).get("anyOf", [schema]):
+            if found.get("type") == "array":
+                yield self.value("flow_ids", found)
+            else:
+                yield from self.bodies(found)
 
     def bodies(self, schema: Schema) -> Iterator[dict[str, Any]]:
         found = self._resolved(schema)
@@ -126,9 +135,9 @@ class Filled:
     def _resolved(self, schema: Schema) -> Schema:
         if "$ref" in schema:
             return self._resolved(self.components[schema["$ref"].rpartition("/")[2]])
-        if "anyOf" in schema:  # a value that may be null
-            (kind,) = (each for each in schema["anyOf"] if each.get("type") != "null")
-            return self._resolved(kind) | {word: schema[word] for word in ("examples",) if word in schema}
+        kinds = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+        if len(kinds) == 1:  # a value that may be null
+            return self._resolved(kinds[0]) | {word: schema[word] for word in ("examples",) if word in schema}
         return schema
 
 

@@ -134,7 +134,9 @@ class Belongings:
         task_id = self.tasks[status]
         return {
             "task_id": str(task_id),
+            "job_id": str(task_id),
             "task_ids": [str(task_id)],
+            "flow_ids": [str(task_id)],
             "user_id": str(self.owner.id),
             "batch_id": str(self.batch_id),
             "key_id": str(self.key_id),
@@ -155,7 +157,9 @@ def missing_ids() -> dict[str, Any]:
     user_id = uuid4()
     return {
         "task_id": str(uuid4()),
+        "job_id": str(uuid4()),
         "task_ids": [str(uuid4())],
+        "flow_ids": [str(uuid4())],
         "user_id": str(user_id),
         "batch_id": str(uuid4()),
         "key_id": str(uuid4()),

@@ -106,7 +106,13 @@ class Deployment:
 def deployment(services: RunningServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     # A database and a broker of its own: its worker and its sweeper would take the other tests' tasks.
     environment = make_environment(services, "deployment_test", tmp_path_factory.mktemp("deployment"))
-    environment["REDIS_URL"] = environment["REDIS_URL"].removesuffix("/0") + "/1"
+    redis_url = environment["REDIS_URL"].removesuffix("/0")
+    environment |= {
+        "REDIS_URL": f"{redis_url}/1",
+        # For other Celery clients, whose pictures lie on this machine.
+        "CELERY_RESULT_BACKEND": f"{redis_url}/4",
+        "OUTBOUND_ALLOWED_NETWORKS": "127.0.0.0/8",
+    }
     with deploy(environment, services) as made:
         yield made
 

@@ -11,9 +11,10 @@ from kombu.connection import Connection
 
 from app.core.states import TaskStatus
 from app.db.base import make_sessions
-from app.tasks.celery_app import QUEUES
+from app.tasks.celery_app import FOREIGN, QUEUES
 from app.tasks.publishing import Publisher
 from tests.conftest import make_environment
+from tests.e2e import foreign
 from tests.e2e.conftest import Deployment, deploy, upload, wait_done
 from tests.embedded_services import RunningServices, wait_for
 from tests.factories import row
@@ -43,6 +44,7 @@ def rung(
 ) -> Iterator[Deployment]:
     environment = make_environment(services, "rabbitmq_test", tmp_path_factory.mktemp("rung"))
     own = {"CELERY_BROKER_URL": rabbit.url, "WORKER_CONCURRENCY": "1", "MODEL_PATH": small_model}
+    own |= {"CELERY_RESULT_BACKEND": environment["REDIS_URL"].removesuffix("/0") + "/5"} | foreign.LOOPBACK
     with deploy(environment | own, services) as made:
         yield made
 
@@ -73,6 +75,22 @@ def test_pictures_go_through(rung: Deployment, client: httpx2.Client) -> None:
     health = rung.health()
     assert (health["checks"]["broker"], health["checks"]["redis"]) == ("ok", "ok")
     assert health["details"]["broker"]["latency_ms"] > 0
+
+
+def test_jobs_of_other_celery_clients_go_through(rung: Deployment, rabbit: Rabbit) -> None:
+    """Whoever declares the queue first, they or our workers."""
+    foreign.goes_through(rung)
+    foreign.outlasts_a_passing_fault(rung)
+    rung.stop("worker")
+    with channel(rabbit) as door:
+        door.queue_delete(FOREIGN)
+    with foreign.pictures() as source:
+        sent = foreign.submit(rung, "--pipeline", "constant", "--image-url", source.url)[0].strip()
+        with channel(rabbit) as door:
+            assert door.queue_declare(FOREIGN, passive=True).message_count == 1
+        rung.start("worker")
+        result = foreign.result(rung, sent)
+    assert [detection["source_image_id"] for detection in result["detections"]] == ["1"]
 
 
 def test_a_broker_that_crashes_keeps_what_it_was_told_and_what_it_loses_is_rung_again(

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -108,6 +108,17 @@ def test_a_bad_background_fails_the_task_at_once(bench: Bench, user: User, answe
     assert (task.status, task.error_code, task.retries) == (TaskStatus.FAILED, "background_not_usable", 0)
     assert (task.error_message or "").startswith(f"The background cannot be used: {why}")
     assert bench.engine.runs == 0
+
+
+def test_a_background_is_fetched_once_for_many(backgrounds: Backgrounds, user: User) -> None:
+    with site(saying(ok(green()))) as running:
+        asked = RemovalOptions(background=running.url)
+        assert backgrounds.is_far(asked, user.id)
+        for _ in range(3):
+            assert backgrounds.bring(asked, user.id) is not None
+        assert not backgrounds.is_far(asked, user.id)
+        assert backgrounds.is_far(asked, uuid4())  # another account's is its own affair
+        assert running.connections == 1
 
 
 def test_a_site_that_is_not_well_is_asked_again(bench: Bench, user: User) -> None:

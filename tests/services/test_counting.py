@@ -213,7 +213,7 @@ class Worker:
             store=self.store,
             engine=self.engine,
             mattes=Mattes(sessions, self.store, "isnet-general-use"),
-            fetching=Fetching(settings, sessions, self.store, Outbound(settings)),
+            fetching=Fetching(settings, sessions, self.store, Outbound(settings), Silence()),
             pulse=Pulse(sessions, "host:1", settings.timing),
             bell=Silence(),
             metrics=MetricsLog(folder),

@@ -27,6 +27,7 @@ from app.db.base import Sessions
 from app.db.models import User
 from app.outbound.client import Outbound
 from app.services import processing
+from app.services.bell import Bell
 from app.services.fetching import Fetching
 from app.services.mattes import Mattes
 from app.services.processing import AttemptTimeout, Processing
@@ -81,6 +82,7 @@ class Bench:
         self.store = MemoryStore()
         self.engine = DiscEngine()
         self.pulse = Pulse(sessions, "host:1", settings.timing)
+        self.bell: Bell = Silence()
 
     def task(self, user: User, data: bytes | None = None, **columns: Any) -> UUID:
         task_id = make_task(self.sessions, user.id, **columns)
@@ -95,7 +97,7 @@ class Bench:
             store=self.store,
             engine=self.engine,
             mattes=Mattes(self.sessions, self.store, "isnet-general-use"),
-            fetching=Fetching(self.settings, self.sessions, self.store, Outbound(self.settings)),
+            fetching=Fetching(self.settings, self.sessions, self.store, Outbound(self.settings), self.bell),
             pulse=self.pulse,
             bell=Silence(),
             metrics=MetricsLog(self.folder),

@@ -39,7 +39,8 @@ ROOM, LARGEST_AT_ONCE = 480 * MIB, 4
 SHARES = 4  # one account, or who has not said yet that he has one, takes at most one of so many
 
 LOGGED = 1000  # characters of a path
-BATCHES, BATCH_DEADLINES = "/api/v1/batches", 10  # a batch may take so many times as long as a picture
+BATCHES = frozenset({"/api/v1/batches", "/api/jobs/remove-bg-batch"})
+BATCH_DEADLINES = 10  # a batch may take so many times as long as a picture
 PROBES = frozenset({"/livez", "/readyz"})  # asked by the address of a pod
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # by which no page of a stranger can call
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -148,7 +149,7 @@ def _has_known_charset(content_type: str | None) -> bool:
 
 
 def _is_batch(scope: Scope) -> bool:
-    return bool(scope["method"] == "POST" and scope["path"] == BATCHES)
+    return bool(scope["method"] == "POST" and scope["path"] in BATCHES)
 
 
 class Edge:

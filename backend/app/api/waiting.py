@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import ClientDisconnect
 
-from app.api.deps import Caller, Services, ServicesDep
+from app.api.deps import Services, ServicesDep, Visitor
 from app.api.schemas.tasks import TaskOut
 from app.core.errors import NotFound
 from app.core.logging import get_logger
@@ -186,7 +186,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def stream_place(
-    response: Response, task_id: UUID, services: ServicesDep, user: Caller
+    response: Response, task_id: UUID, services: ServicesDep, user: Visitor
 ) -> AsyncIterator[tuple[Watch, Seen]]:
     """What a stream needs, asked for before it begins: an error is still an answer then."""
     response.headers["Cache-Control"] = "private, no-store"

@@ -17,6 +17,9 @@ from app.core.redaction import redact
 
 def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event.pop("color_message", None)  # uvicorn's event once more, for terminals
+    if isinstance(data := event.get("data"), dict):
+        # Celery's. What other clients send is full of addresses, which may have secrets in them.
+        event["data"] = {name: value for name, value in data.items() if name not in {"args", "kwargs"}}
     return event
 
 

@@ -24,5 +24,10 @@ def clean_path(name: str | None) -> str | None:
     return "/".join(kept) or None
 
 
+def shown(address: str) -> str:
+    """A URL or a key as it may be repeated to whoever sent it: without passwords and tokens, and of bounded length."""
+    return _printable(re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", address)[0]))[:MAX_NAME]
+
+
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable()).strip()

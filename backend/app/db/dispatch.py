@@ -7,7 +7,7 @@ queue which is first in, first out, a thousand pictures of one account are not i
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.core.states import WAITING
@@ -63,6 +63,12 @@ def _rung_of(user_id: object, queue: object) -> ColumnElement[int]:
         .where(other.status.in_(sorted(WAITING)), other.dispatched_at.is_not(None))
     )
     return rung.scalar_subquery()
+
+
+def is_awaited(session: Session, queue: str) -> bool:
+    """Whether a task of this queue was rung for, and nobody has begun with it."""
+    rung = (Task.queue == queue) & Task.is_due() & Task.dispatched_at.is_not(None)
+    return session.scalar(select(exists().where(rung))) is True
 
 
 def stamp_undispatched(session: Session, *, timing: Timing, limit: int = 300) -> Sequence[Bell]:

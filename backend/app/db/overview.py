@@ -39,6 +39,12 @@ def queue_facts(session: Session) -> tuple[int, float | None]:
     return waiting, oldest
 
 
+def waiting(session: Session) -> dict[str, int]:
+    """How many tasks wait in each queue that has any."""
+    found = session.execute(select(Task.queue, func.count()).where(Task.is_waiting()).group_by(Task.queue))
+    return dict(found.all())
+
+
 def recent_seconds(session: Session) -> float | None:
     """What the pictures of late took, each; None before there was any."""
     of_late = (

@@ -342,6 +342,17 @@ def get_owned(session: Session, task_id: UUID, user_id: UUID, *, lock: bool = Fa
     return session.scalar(query.with_for_update(of=Task) if lock else query)
 
 
+def owned_among(session: Session, task_ids: Sequence[UUID], user_id: UUID) -> Sequence[Task]:
+    """Those of these tasks that are the caller's own, with their uploads, in no order."""
+    query = (
+        select(Task)
+        .join(Task.upload)
+        .options(contains_eager(Task.upload))
+        .where(Task.id.in_(task_ids), Task.user_id == user_id, Task.deleted_at.is_(None))
+    )
+    return session.scalars(query).all()
+
+
 def list_owned(
     session: Session,
     user_id: UUID,

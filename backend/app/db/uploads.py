@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.core.states import Stage, TaskStatus, UploadStatus
-from app.db.models import Task, Upload
+from app.core.states import UploadStatus
+from app.db.models import Upload
 
 
 def mark_stored(session: Session, upload_id: UUID) -> bool:
@@ -26,17 +26,14 @@ def arrived(session: Session, upload: Upload) -> bool:
     return session.scalar(stored.execution_options(synchronize_session=False)) is not None
 
 
-def being_fetched(session: Session, user_id: UUID, *, but: UUID) -> tuple[int, int]:
-    """How many originals are being fetched for the account, and for all others; one task (`but`) does not count."""
-    own = func.count().filter(Task.user_id == user_id)
-    query = (
-        select(own, func.count())
-        .join(Upload, Upload.id == Task.upload_id)
-        .where(Task.status == TaskStatus.PROCESSING, Task.stage == Stage.DOWNLOADING, Task.id != but)
-        .where(Upload.status == UploadStatus.REMOTE)
-    )
-    mine, every = session.execute(query).one()
-    return mine, every - mine
+def refresh(session: Session, upload: Upload) -> None:
+    """Bring a row that was read before up to date."""
+    session.add(upload)
+    session.refresh(upload)
+
+
+def is_stored(session: Session, upload_id: UUID) -> bool:
+    return session.scalar(select(Upload.status).where(Upload.id == upload_id)) == UploadStatus.STORED
 
 
 def hold_kept(session: Session, upload_id: UUID) -> bool:

@@ -46,6 +46,11 @@ def active(session: Session, user_id: UUID) -> int:
     return session.scalar(select(unfinished.scalar_subquery() + coming.scalar_subquery())) or 0
 
 
+def waiting_in_batches(session: Session, user_id: UUID) -> int:
+    query = select(func.count()).where(Task.user_id == user_id, Task.batch_id.is_not(None), Task.is_waiting())
+    return session.scalar(query) or 0
+
+
 def images_this_month(session: Session, user_id: UUID) -> int:
     return session.scalar(select(Usage.images).where(Usage.user_id == user_id, Usage.month == THIS_MONTH)) or 0
 

@@ -23,6 +23,7 @@ MIN_PASSWORD = 8
 MAX_EMAIL = 254
 GUESTS = "guests@localhost"  # strangers, where the doors are open
 CELERY = "celery@localhost"  # other Celery clients
+OF_THE_HOUSE = frozenset({GUESTS, CELERY})
 
 log = get_logger(__name__)
 
@@ -71,6 +72,8 @@ class Accounts:
         """
         password_hash = None if password is None else hashed(password)
         address = as_registered(email)
+        if address in OF_THE_HOUSE:
+            raise InvalidRequest(f"{address} is an account of the service's own: nobody logs in to it.")
         with self.sessions.begin() as session:
             user = users.by_email(session, address)
             if user is None:

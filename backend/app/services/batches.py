@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core.config import MIB, Settings
 from app.core.errors import AppError, Forbidden, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
 from app.core.logging import get_logger
-from app.core.names import clean_path
+from app.core.names import clean_path, shown
 from app.core.states import UploadStatus
 from app.db import batches, uploads
 from app.db import idempotency as db_idempotency
@@ -29,9 +29,9 @@ from app.services import archives, idempotency, manifests
 from app.services.bell import Bell
 from app.services.imports import ImageUrl, Imports, S3Key, SentFile
 from app.services.judging import digest
-from app.services.limits import Limits
+from app.services.limits import UNKNOWN_PIXELS, Limits
 from app.services.orders import Order, Orders, Priority
-from app.services.status import make_cursor, read_cursor
+from app.services.status import Statuses, TaskView, make_cursor, read_cursor
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore, content_type
 
@@ -90,6 +90,7 @@ class Batches:
     submissions: Submissions
     imports: Imports
     orders: Orders
+    statuses: Statuses
 
     def submit(self, user: User, parts: Sequence[Part], wanted: Wanted) -> tuple[UUID, bool]:
         """Take a batch in. Blocks, for a minute with a thousand pictures: call it from a thread.
@@ -100,18 +101,19 @@ class Batches:
         """
         order = self.orders.read(user, wanted.fields, priority=Priority.BULK, request_id=wanted.request_id)
         asked = self._asked(user, parts, wanted)
-        refusal = self.submissions.backlog.look()
+        backlog = self.submissions.backlog
+        refusal = backlog.look(order.priority)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return UUID(earlier["batch_id"]), True
             # A repeated request is answered whatever waits. A month that is full is told before all is stored.
-            if refusal is not None:
+            if refusal := refusal or backlog.look_at(session, user.id):
                 raise refusal
             self.limits.admit_image(session, user)
         try:
             return self._take_in(user, parts, wanted, order, asked), False
         except Exception:
-            self._give_back(asked)
+            self.submissions.give_back(asked)
             raise
 
     def _take_in(self, user: User, parts: Sequence[Part], wanted: Wanted, order: Order, asked: Once | None) -> UUID:
@@ -123,7 +125,7 @@ class Batches:
         if not intake.items:
             said = f" The first: {intake.refused[0]['detail']}" if intake.refused else ""
             raise InvalidRequest(f"There is no picture in this batch that can be taken in.{said}", code="batch_empty")
-        if refusal := self.limits.pixels(user, sum(upload.pixels for upload in intake.uploads)):
+        if refusal := self.limits.pixels(user, sum(upload.pixels or UNKNOWN_PIXELS for upload in intake.uploads)):
             raise refusal
         batch.total, batch.refused = len(intake.items), intake.refused
         try:
@@ -189,7 +191,7 @@ class Batches:
     def _take_manifest(self, file: BinaryIO, intake: _Intake) -> None:
         wanted = intake.wanted
         named = {name: value for name, value in wanted.fields.items() if name != "webhook_url"}
-        for row in manifests.rows(file):
+        for row in list(manifests.rows(file)):  # all of it is judged before anything is stored
             source: Part = ImageUrl(row.value) if row.source == "image_url" else S3Key(row.value)
             try:
                 fields = {**named, **row.options}
@@ -205,7 +207,7 @@ class Batches:
         number = len(intake.items) + len(intake.refused)
         try:
             upload = self._upload(source, intake)
-        except (RejectedImage, NotFound, InvalidRequest) as error:
+        except (RejectedImage, NotFound, InvalidRequest, Forbidden) as error:
             intake.refuse(clean_path(name) or _called(source) or f"item {number + 1}", error)
             self._check_number(intake)
             return
@@ -253,11 +255,6 @@ class Batches:
         asked = {"parts": sent, "fields": dict(wanted.fields), "name": wanted.name}
         return idempotency.once(user.id, ROUTE, wanted.idempotency_key, asked)
 
-    def _give_back(self, asked: Once | None) -> None:
-        if asked is not None:
-            with self.sessions.begin() as session:
-                db_idempotency.release(session, asked)
-
     # ---- what became of it
 
     def get(self, batch_id: UUID, user_id: UUID) -> View:
@@ -281,6 +278,10 @@ class Batches:
         with self.sessions.begin() as session:
             _owned(session, batch_id, user_id)
             return batches.items(session, batch_id)
+
+    def results(self, batch_id: UUID, user_id: UUID) -> Sequence[TaskView]:
+        """Likewise, with the addresses of their results."""
+        return [self.statuses.view(task) for task in self.items(batch_id, user_id)]
 
     def cancel(self, batch_id: UUID, user_id: UUID) -> int:
         """End what has not ended; returns how many tasks those were. One that is over is left as it is."""
@@ -307,6 +308,6 @@ def _called(source: Part) -> str | None:
         case SentFile():
             return clean_path(source.filename)
         case ImageUrl():
-            return source.url[:200]
+            return shown(source.url)
         case S3Key():
-            return source.key[:200]
+            return shown(source.key)

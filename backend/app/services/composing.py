@@ -1,7 +1,8 @@
 """What was asked for, in the words of the pipeline; and the picture that may have to be brought for it."""
 
 import io
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.core import backgrounds, measures
@@ -18,6 +19,8 @@ from app.services.about import image_limits
 from app.services.addresses import check_address
 from app.storage.base import ObjectStore
 
+REMEMBERED = 60.0  # seconds that a background from a URL is used again
+
 
 class BackgroundNotUsable(AppError):
     """The picture that was named as a background cannot be had, or is none."""
@@ -30,6 +33,15 @@ class BackgroundNotUsable(AppError):
         super().__init__(f"The background cannot be used: {why}")
 
 
+@dataclass
+class _Last:
+    """What was fetched last, as the pictures of a batch want it one after the other."""
+
+    wanted: tuple[UUID, str] | None = None
+    data: bytes = b""
+    at: float = 0.0
+
+
 @dataclass(frozen=True)
 class Backgrounds:
     """The use case with the parts that it works on."""
@@ -37,6 +49,12 @@ class Backgrounds:
     settings: Settings
     store: ObjectStore
     outbound: Outbound
+    last: _Last = field(default_factory=_Last)
+
+    def is_far(self, asked: RemovalOptions, user_id: UUID) -> bool:
+        """Whether it will have to be fetched from a URL."""
+        address = asked.read_background
+        return isinstance(address, backgrounds.Address) and address.s3_key is None and not self._has(address, user_id)
 
     def bring(self, asked: RemovalOptions, user_id: UUID) -> Picture | None:
         """The picture that the account names as the background, if it names one. Blocks for 30 seconds at most.
@@ -48,7 +66,7 @@ class Backgrounds:
             return None
         try:
             check_address(address, user_id, self.settings)
-            return read_picture(self._data(address), image_limits(self.settings))
+            return read_picture(self._data(address, user_id), image_limits(self.settings))
         except UrlNotFetched as error:
             raise BackgroundNotUsable(error.message, passing=error.retryable) from error
         except (InvalidRequest, NotFound) as error:
@@ -60,12 +78,18 @@ class Backgrounds:
         except ImageError as error:
             raise BackgroundNotUsable(f"{error}.") from error
 
-    def _data(self, address: backgrounds.Address) -> bytes:
+    def _has(self, address: backgrounds.Address, user_id: UUID) -> bool:
+        return self.last.wanted == (user_id, address.text) and time.monotonic() - self.last.at < REMEMBERED
+
+    def _data(self, address: backgrounds.Address, user_id: UUID) -> bytes:
         file = io.BytesIO()
         most = self.settings.max_image_bytes
         if address.s3_key is None:
-            self.outbound.fetch(address.text, file, max_bytes=most)
-            return file.getvalue()
+            if not self._has(address, user_id):
+                self.outbound.fetch(address.text, file, max_bytes=most)
+                self.last.wanted, self.last.data = (user_id, address.text), file.getvalue()
+                self.last.at = time.monotonic()
+            return self.last.data
         try:
             # One byte more than is allowed: then it is refused as too large.
             self.store.read(address.s3_key, file, max_bytes=most + 1)

@@ -78,7 +78,7 @@ class Control:
         task = self.submissions.new_task(upload, order)
         key, sent = order.idempotency_key, {"task_id": task_id, **order.fingerprint}
         asked = idempotency.once(user.id, RENDERS, key, sent) if key is not None else None
-        refusal = self.submissions.backlog.look() or self.limits.pixels(user, upload.pixels)
+        refusal = self.submissions.backlog.look(order.priority) or self.limits.pixels(user, upload.pixels)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)

@@ -75,6 +75,9 @@ def subscriber(address: str) -> str:
     return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
 
 
+UNKNOWN_PIXELS = 1_000_000  # that an image counts as whose size is not known yet
+
+
 @dataclass(frozen=True)
 class Limits:
     """The use case with its parts. What a limit of 0 allows is not counted."""
@@ -97,9 +100,9 @@ class Limits:
         return self._take("logins", subscriber(address), self.settings.rate_limit_logins_per_minute)
 
     def pixels(self, user: User, pixels: int) -> TooManyRequests | None:
-        """Count what an account puts in the queue. What it is to be told if that is too much."""
+        """Count what an account puts in the queue (0: not known yet). What it is to be told if that is too much."""
         limit = self.of(user).megapixels_per_minute
-        standing = self._take("megapixels", str(user.id), limit, ceil(pixels / KILO))
+        standing = self._take("megapixels", str(user.id), limit, ceil((pixels or UNKNOWN_PIXELS) / KILO))
         return None if standing is None else standing.refusal
 
     def left(self, user: User) -> dict[str, int]:

@@ -9,7 +9,9 @@ import io
 import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
@@ -24,7 +26,7 @@ from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
 from app.core.options import RemovalOptions
 from app.core.states import Stage, TaskStatus
-from app.db import tasks
+from app.db import dispatch, fetches, tasks
 from app.db.base import Sessions
 from app.db.models import Task
 from app.db.tasks import Claim, Result
@@ -45,15 +47,22 @@ from app.services.counting import (
 )
 from app.services.fetching import Fetching, NoPlace
 from app.services.mattes import Mattes
+from app.services.orders import Priority
+from app.services.precedence import Nobody, Precedence
 from app.services.pulse import Fenced, Grip, Pulse
 from app.storage.base import ObjectStore, content_type, result_key
 
-PUT_OFF = 1.0  # seconds until a place to fetch at is looked for again
+MOST_OVERTAKEN = 5  # attempts in which a batch's picture makes room
+PUT_OFF = 5.0  # seconds until a place to fetch at is looked for again, if nobody calls before
 SETTLE_PAUSE = 1.0  # seconds between tries to write the outcome while the database is away
 
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+
+class Overtaken(Exception):
+    """A picture that somebody waits for comes first."""
 
 
 class AttemptTimeout(Exception):
@@ -75,7 +84,13 @@ class Processing:
     metrics: MetricsLog
     worker: str
     timeouts: tuple[type[Exception], ...] = (AttemptTimeout,)
+    precedence: Precedence = field(default_factory=Nobody)
     counts: Counts = field(default_factory=Counts)
+
+    @cached_property
+    def backgrounds(self) -> Backgrounds:
+        """They remember the last one."""
+        return Backgrounds(self.settings, self.store, self.fetching.outbound)
 
     def process(self, task_id: UUID) -> None:
         """Make an attempt at the task, if it is there to be claimed; a duplicate message ends right here."""
@@ -93,6 +108,7 @@ class Processing:
         with (
             bound_contextvars(task_id=str(task_id), attempt=held.attempt, request_id=task.request_id),
             self.pulse.hold(held) as grip,
+            nullcontext() if task.queue == Priority.BULK else self.precedence.going_first(),
         ):
             try:
                 self._attempt(held, task, grip)
@@ -105,13 +121,15 @@ class Processing:
                 self.counts.add(FENCED)
                 self._discard(task.id, _key(task, held))
 
-    def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:
+    def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:  # noqa: C901 - one line for each way to end
         try:
             self._cut_out(held, task, grip)
         except Fenced:
             raise
+        except Overtaken:
+            self._put_off(held, task, 0)
         except NoPlace:
-            self._settle(lambda session: tasks.put_off(session, held, PUT_OFF))
+            self._put_off(held, task, PUT_OFF)
         except ImageError as error:
             self._fail(held, task, error.code, str(error), getattr(error, "confidence", None))
         except ObjectNotFound:
@@ -140,14 +158,17 @@ class Processing:
         def enter(stage: str) -> None:
             grip.enter(Stage(stage))
             failpoint(stage, task.request_id)
+            if task.queue == Priority.BULK:
+                self._let_others_pass(held, stage)
             if stage == Stage.INFERRING:
                 self.counts.add(INFERENCES)
 
-        self.fetching.bring(task)
+        asked = RemovalOptions.model_validate(task.options)
+        with self.fetching.place(task, wanted=self.backgrounds.is_far(asked, task.user_id)):
+            self.fetching.bring(task, grip.check)
+            background = self.backgrounds.bring(asked, task.user_id)
         data = self.store.get(task.upload.key)
         failpoint("downloaded", task.request_id)
-        asked = RemovalOptions.model_validate(task.options)
-        background = Backgrounds(self.settings, self.store, self.fetching.outbound).bring(asked, task.user_id)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
         options = cutout_options(asked, self.settings, background)
         with self.mattes.search(task.user_id, data, options, grip.check) as search:
@@ -157,6 +178,15 @@ class Processing:
             self._deliver(held, task, grip, cutout, seconds)
             if cutout.found is not None:
                 search.keep(cutout.found)
+
+    def _let_others_pass(self, held: Claim, stage: str) -> None:
+        """A picture of a batch waits while one is worked on that somebody waits for, and makes room for one that nobody
+        has begun with. Raises `Overtaken`."""
+        self.precedence.give_way()
+        if stage == Stage.INFERRING and held.attempt <= MOST_OVERTAKEN:
+            with self.sessions.begin() as session:
+                if dispatch.is_awaited(session, Priority.INTERACTIVE):
+                    raise Overtaken
 
     def _deliver(self, held: Claim, task: Task, grip: Grip, cutout: Cutout, seconds: dict[str, float]) -> None:
         """Store the result and complete the task with it. `seconds`: what the stages before the pipeline took."""
@@ -176,6 +206,15 @@ class Processing:
             raise Fenced("The task was taken away from this attempt.")
         failpoint("completed", task.request_id)
         self._report(task, TaskStatus.COMPLETED, seconds, cutout)
+
+    def _put_off(self, held: Claim, task: Task, delay: float) -> None:
+        def put_off(session: Session) -> bool:
+            if delay:
+                fetches.put_off(session, task.user_id, delay)
+            return tasks.put_off(session, held, delay)
+
+        self._settle(put_off)
+        self.bell.ring(task.id, task.queue)  # which says nothing of one that is not due
 
     def _fail(self, held: Claim, task: Task, code: str, message: str, confidence: float | None = None) -> None:
         if self._settle(lambda session: tasks.fail(session, held, code=code, message=message)):

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core.config import DAY, Settings
 from app.core.errors import AppError
 from app.core.logging import get_logger
-from app.db import api_keys, idempotency, login_failures, logins, mattes, retention, webhooks
+from app.db import api_keys, idempotency, login_failures, logins, mattes, pipelines, retention, webhooks
 from app.db.base import Sessions
 from app.db.models import Matte, Task, Upload
 from app.services.throttle import KEPT
@@ -28,6 +28,7 @@ PATIENCE = 3  # objects in a row that cannot be deleted: the store is away
 FIRST = UUID(int=0)
 ENDED_KEYS = 30 * DAY  # their owners still see when they ended
 ENDED_WEBHOOKS = 30 * DAY  # likewise how they went
+ANSWERED_JOBS = 30 * DAY  # longer than any broker hands out a message again
 IMPORT_SECONDS = 86_400.0  # that an object which a client has put is kept for
 
 log = get_logger(__name__)
@@ -94,6 +95,7 @@ class Retention:
         self._all(partial(login_failures.forget_old, grace=KEPT))
         self._all(partial(webhooks.forget_ended, keep=ENDED_WEBHOOKS))
         self._all(webhooks.forget_endpoints)
+        self._all(partial(pipelines.forget_answered, keep=ANSWERED_JOBS))
         self._all(webhooks.forget_secrets)
         with self.sessions.begin() as session:
             left = retention.sum_tasks(session, self._let_go())

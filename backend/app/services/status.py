@@ -53,7 +53,13 @@ class Statuses:
             task = tasks.get_owned(session, task_id, user_id)
         if task is None:
             raise NotFound("There is no such task.", code="task_not_found")
-        return self._view(task)
+        return self.view(task)
+
+    def among(self, task_ids: Sequence[UUID], user_id: UUID) -> dict[UUID, TaskView]:
+        """Those of these tasks that are the caller's, by their ids."""
+        with self.sessions.begin() as session:
+            found = tasks.owned_among(session, task_ids, user_id)
+        return {task.id: self.view(task) for task in found}
 
     def history(self, task_id: UUID, user_id: UUID) -> Sequence[TaskEvent]:
         """What happened to the caller's task, oldest first."""
@@ -66,10 +72,10 @@ class Statuses:
         user_id: UUID,
         *,
         limit: int,
-        status: TaskStatus | None,
-        batch_id: UUID | None,
-        created_after: datetime | None,
-        cursor: str | None,
+        status: TaskStatus | None = None,
+        batch_id: UUID | None = None,
+        created_after: datetime | None = None,
+        cursor: str | None = None,
     ) -> tuple[Sequence[TaskView], str | None]:
         """The caller's tasks, newest first, and the cursor of the next page (None on the last one)."""
         before = None if cursor is None else read_cursor(cursor)
@@ -85,7 +91,7 @@ class Statuses:
             )
         page = found[:limit]
         more = make_cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
-        return [self._view(task) for task in page], more
+        return [self.view(task) for task in page], more
 
     def result_url(self, task_id: UUID, user_id: UUID, *, attachment: bool) -> str:
         """A presigned address of the finished picture; `Conflict` while there is none."""
@@ -107,7 +113,8 @@ class Statuses:
             opened.pop_all()
         return Picture(file, size, content_type(key), disposition(result_name(task), attachment=True))
 
-    def _view(self, task: Task) -> TaskView:
+    def view(self, task: Task) -> TaskView:
+        """The task, with its upload, and addresses that are signed now."""
         if task.result_key is None:
             return TaskView(task, None, None)
         presigned = self.store.presign(task.result_key, filename=result_name(task))

@@ -24,11 +24,10 @@ from app.services.backlog import Backlog
 from app.services.bell import Bell
 from app.services.judging import judge
 from app.services.limits import Limits
-from app.services.orders import Order
+from app.services.orders import Order, Priority
 from app.storage.base import ObjectStore, content_type, original_key
 
 ROUTE = "uploads"
-UNKNOWN_PIXELS = 1_000_000  # that an image counts as whose size is not known yet
 
 log = get_logger(__name__)
 
@@ -69,13 +68,13 @@ class Submissions:
         upload = self.judged(file, user, filename)
         task = self.new_task(upload, order)
         asked = _once(user, named or {"sha256": upload.sha256 or ""}, order)
-        if earlier := self._intend(upload, user, asked):
+        if earlier := self._intend(upload, user, order.priority, asked):
             return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
         failpoint("upload_intended")
         try:
             self.store.put(upload.key, file, content_type(upload.key))
         except Exception:
-            self._give_back(asked)
+            self.give_back(asked)
             raise
         failpoint("upload_stored")
         self._accept(upload, user, task, asked)
@@ -88,7 +87,7 @@ class Submissions:
         upload = self.promised(user, url, filename)
         task = self.new_task(upload, order)
         asked = _once(user, {"image_url": url}, order)
-        if earlier := self._intend(upload, user, asked):
+        if earlier := self._intend(upload, user, order.priority, asked):
             return Submission(UUID(earlier["upload_id"]), UUID(earlier["task_id"]), replayed=True)
         self._accept(upload, user, task, asked)
         self.bell.ring(task.id, task.queue)
@@ -137,9 +136,9 @@ class Submissions:
             said = idempotency.earlier(session, asked)
         return Submission(UUID(said["upload_id"]), UUID(said["task_id"]), replayed=True) if said else None
 
-    def _intend(self, upload: Upload, user: User, asked: Once | None) -> Mapping[str, Any] | None:
+    def _intend(self, upload: Upload, user: User, priority: Priority, asked: Once | None) -> Mapping[str, Any] | None:
         """Record what is about to be stored. What an earlier request was answered, if this one repeats it."""
-        refusal = self.backlog.look() or self.limits.pixels(user, upload.pixels or UNKNOWN_PIXELS)
+        refusal = self.backlog.look(priority) or self.limits.pixels(user, upload.pixels)
         with self.sessions.begin() as session:
             if asked is not None and (earlier := idempotency.begin(session, asked)):
                 return earlier
@@ -163,7 +162,7 @@ class Submissions:
                     said = {"upload_id": str(upload.id), "task_id": str(task.id)}
                     idempotency.finish(session, asked, said)
         except TooManyRequests:  # another one has taken the last place of the month meanwhile
-            self._give_back(asked)
+            self.give_back(asked)
             raise
         except SQLAlchemyError:
             if not self._was_kept(task.id, asked):
@@ -196,7 +195,7 @@ class Submissions:
             max_attempts=self.settings.task_max_retries + tasks.MORE_ATTEMPTS,
         )
 
-    def _give_back(self, asked: Once | None) -> None:
+    def give_back(self, asked: Once | None) -> None:
         """Nothing was promised, so the request may be repeated. Its upload stays `pending` until it is cleaned up: a
         put that failed may have landed all the same, and its row names the object."""
         if asked is None:

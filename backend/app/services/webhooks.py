@@ -29,12 +29,12 @@ OVERLAP = 86_400.0  # seconds that a replaced secret signs beside the new one
 log = get_logger(__name__)
 
 
-def checked(url: str) -> str:
-    """An address for webhooks, as it is stored. Raises `InvalidRequest`."""
+def checked(url: str, name: str = "webhook_url") -> str:
+    """An address for webhooks, as it is stored. Raises `InvalidRequest`, which calls it by this name."""
     try:
         return str(read_url(url))
     except InvalidUrl as error:
-        raise InvalidRequest(f"webhook_url: {error}", code=error.code) from error
+        raise InvalidRequest(f"{name}: {error}", code=error.code) from error
 
 
 def make_secret() -> str:

@@ -1,7 +1,8 @@
 """Celery: the doorbell between the API and the workers. `celery -A app.tasks.celery_app worker` starts a worker.
 
 The message is a task's id and nothing else; what is to be done, and whether, stands in the row. So Celery keeps no
-results, retries nothing, and loses nothing that matters.
+results, retries nothing, and loses nothing that matters. Jobs of other Celery clients are the exception (`pipelines`):
+theirs are the only messages that matter, and come by a queue of their own.
 """
 
 from functools import cache
@@ -15,6 +16,8 @@ from app.core.config import Settings, load_settings
 
 TASK = "quickbg.remove_background"
 QUEUES = ("interactive", "bulk")
+FOREIGN = "celery"  # the queue that Celery's clients send to unless they are told otherwise
+BACKEND_SECONDS = 2.0  # for the backend of results to answer
 
 
 def make_worker_app(settings: Settings) -> Celery:
@@ -22,8 +25,10 @@ def make_worker_app(settings: Settings) -> Celery:
     app = Celery("quickbg", broker=settings.broker_url)
     timing = settings.timing
     app.conf.update(
-        _common(settings),
-        imports=("app.tasks.worker", "app.tasks.background_removal"),
+        _common(settings) | _results(settings),
+        imports=("app.tasks.worker", "app.tasks.background_removal", "app.tasks.pipelines"),
+        # Theirs first: taking a job in is a moment's work, and pictures that always wait would keep it out.
+        task_queues=[_foreign_queue(), *map(_queue, QUEUES)],
         task_acks_late=True,
         task_acks_on_failure=True,
         task_acks_on_timeout=True,
@@ -52,6 +57,7 @@ def make_worker_app(settings: Settings) -> Celery:
             if settings.broker_is_amqp
             else {
                 "visibility_timeout": timing.visibility_timeout,
+                "queue_order_strategy": "priority",  # as they are named above
                 "socket_connect_timeout": 5,
                 "socket_timeout": 15,
                 "socket_keepalive": True,
@@ -89,6 +95,27 @@ def make_publisher_app(settings: Settings) -> Celery:
     return app
 
 
+def make_results_app(settings: Settings) -> Celery:
+    """The side that keeps results for other Celery clients; of use where there is a CELERY_RESULT_BACKEND."""
+    app = Celery("quickbg", set_as_current=False)
+    app.conf.update(_results(settings), task_serializer="json", accept_content=["json"])
+    return app
+
+
+def _results(settings: Settings) -> dict[str, Any]:
+    if settings.celery_result_backend is None:
+        return {}
+    url = settings.celery_result_backend.get_secret_value()
+    return {
+        "result_backend": url,
+        "redis_socket_connect_timeout": BACKEND_SECONDS,
+        "redis_socket_timeout": BACKEND_SECONDS,
+        # Whoever keeps a result comes back by himself.
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 1, "interval_step": 0.1}},
+        "redis_backend_use_ssl": {"ssl_cert_reqs": "required"} if url.startswith("rediss:") else None,
+    }
+
+
 def _common(settings: Settings) -> dict[str, Any]:
     return {
         "task_queues": [_queue(name) for name in QUEUES],
@@ -108,6 +135,11 @@ def _queue(name: str) -> Queue:
     # the sweeper rings again for whatever a broker loses.
     classic = {"x-queue-type": "classic"}
     return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=classic)
+
+
+def _foreign_queue() -> Queue:
+    # As other clients declare it, without arguments: RabbitMQ refuses whoever declares it otherwise.
+    return Queue(FOREIGN, Exchange(FOREIGN, type="direct"), routing_key=FOREIGN)
 
 
 @cache

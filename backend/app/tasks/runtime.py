@@ -1,9 +1,13 @@
-"""The worker child's composition root: engine, store and database, built once in each child and warmed up."""
+"""The worker child's composition root: engine, store and database, built once in each child and warmed up.
+
+What only the jobs of other Celery clients need is built when the first of them comes.
+"""
 
 import os
 import socket
 import time
 from dataclasses import asdict
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,15 +22,22 @@ from app.imaging.engines.base import INPUT_SHAPE
 from app.imaging.engines.choice import load
 from app.imaging.weights import where_weights_are
 from app.outbound.client import Outbound
+from app.services.accounts import Accounts
 from app.services.counting import Bookkeeping, Counts
 from app.services.fetching import Fetching
+from app.services.health import Health
+from app.services.jobs import Jobs
+from app.services.limiter import Limiter
+from app.services.limits import Limits
 from app.services.mattes import Mattes, model_name
+from app.services.parts import impatient_redis, make_batches, make_health
+from app.services.precedence import Nobody
 from app.services.processing import Processing
 from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
 from app.tasks.memory import MemoryLimit
 from app.tasks.publishing import BackgroundBell, Publisher
-from app.tasks.turns import TakingTurns
+from app.tasks.turns import GoingFirst, TakingTurns
 
 log = get_logger(__name__)
 
@@ -37,8 +48,9 @@ class Runtime:
     def __init__(self, settings: Settings, capacity: Capacity) -> None:
         begun = time.perf_counter()
         cv2.setNumThreads(1)
+        self._settings = settings
         self._db = make_engine(settings.sqlalchemy_url, pool_size=3, max_overflow=1)
-        sessions = make_sessions(self._db)
+        self._sessions = sessions = make_sessions(self._db)
         process = f"{socket.gethostname()}:{os.getpid()}"
         # The main process has made sure of them, before it took any work.
         weights = where_weights_are(settings.model_cache_dir, settings.model_path)
@@ -54,18 +66,18 @@ class Runtime:
         engine.infer(np.zeros(INPUT_SHAPE, np.float32))
         self._pulse = Pulse(sessions, process, settings.timing, engine=f"{engine.name} {engine.precision}: {reason}")
         self._publisher = Publisher(settings)
-        counts = Counts()
+        self._counts = counts = Counts()
         self._bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
         self._bookkeeping.start()
         self._bell = BackgroundBell(self._publisher, sessions, counts, by="worker")
         self._bell.start()
-        store = S3Store(settings)
+        self._store = store = S3Store(settings)
         self.processing = Processing(
             settings=settings,
             sessions=sessions,
             store=store,
             engine=engine,
-            fetching=Fetching(settings, sessions, store, Outbound(settings)),
+            fetching=Fetching(settings, sessions, store, Outbound(settings), self._bell),
             mattes=Mattes(sessions, store, model_name(settings.model_path), settings.timing.soft_limit),
             pulse=self._pulse,
             bell=self._bell,
@@ -73,6 +85,7 @@ class Runtime:
             counts=counts,
             worker=process,
             timeouts=(SoftTimeLimitExceeded,),
+            precedence=GoingFirst(settings.log_dir) if capacity.runs == 1 else Nobody(),
         )
         self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels)
         # Only a warm child counts as one.
@@ -85,6 +98,18 @@ class Runtime:
             **asdict(capacity),
             seconds=round(time.perf_counter() - begun, 2),
         )
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        limiter = Limiter(self._settings.redis_url.get_secret_value(), self._counts)
+        limits = Limits(self._settings, limiter, self._counts)
+        batches = make_batches(self._settings, self._sessions, self._store, self._bell, limits)
+        return Jobs(self._sessions, Accounts(self._settings, self._sessions), batches)
+
+    @cached_property
+    def health(self) -> Health:
+        pinged = impatient_redis(self._settings)
+        return make_health(self._settings, self._sessions, self._store, pinged, self._publisher.ready)
 
     def close(self) -> None:
         self._pulse.stop()

@@ -1,6 +1,6 @@
 """The sweeper process: `python -m app.tasks.sweeper`. Any number of them may run.
 
-It ticks, cleans up and delivers webhooks.
+It ticks, cleans up, delivers webhooks and answers the jobs of other Celery clients.
 """
 
 import os
@@ -19,12 +19,17 @@ from app.db.base import Sessions, make_engine, make_sessions
 from app.outbound.client import Outbound
 from app.services.counting import Bookkeeping, Counts
 from app.services.deliveries import PLACES, TRY_SECONDS, Deliveries
+from app.services.jobs import Answers
+from app.services.pipelines import Pipelines
 from app.services.recovery import Recovery
 from app.services.retention import Retention
+from app.services.status import Statuses
 from app.storage.s3 import S3Store
 from app.tasks.publishing import Publisher
+from app.tasks.results import result_keeper
 
 FIRST_CLEANING = 60.0  # seconds after the start
+ANSWER_EVERY = 1.0  # seconds
 
 log = get_logger(__name__)
 
@@ -36,7 +41,7 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
-    db = make_engine(settings.sqlalchemy_url, pool_size=4, max_overflow=PLACES)
+    db = make_engine(settings.sqlalchemy_url, pool_size=5, max_overflow=PLACES)
     sessions = make_sessions(db)
     publisher = Publisher(settings)
     counts = Counts()
@@ -45,6 +50,7 @@ def main() -> None:
     recovery = Recovery(sessions, settings.timing, publisher.ready, publisher.publish, counts)
     deliveries = Deliveries(settings, sessions, Outbound(settings, total_seconds=TRY_SECONDS), counts)
     deliveries.start()
+    threading.Thread(target=_answer, args=(settings, sessions, stopped), name="answers", daemon=True).start()
     process = f"{socket.gethostname()}:{os.getpid()}"
     if settings.cleanup_enabled:
         cleaning = threading.Thread(target=_clean, args=(settings, sessions, stopped), name="cleaning", daemon=True)
@@ -80,6 +86,17 @@ def _clean(settings: Settings, sessions: Sessions, stopped: threading.Event) -> 
             log.info("cleaned", **asdict(retention.clean()))
         except Exception:
             log.exception("cleaning_failed")
+
+
+def _answer(settings: Settings, sessions: Sessions, stopped: threading.Event) -> None:
+    """Likewise beside the ticks: nor may a slow backend of results."""
+    pipelines = Pipelines(sessions, Statuses(sessions, S3Store(settings)))
+    answers = Answers(sessions, pipelines, result_keeper(settings))
+    while not stopped.wait(ANSWER_EVERY):
+        try:
+            answers.give()
+        except Exception as error:  # the next time, then
+            log.warning("jobs_not_answered", error=type(error).__name__)
 
 
 if __name__ == "__main__":

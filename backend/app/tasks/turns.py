@@ -18,6 +18,7 @@ import numpy.typing as npt
 from app.imaging.engines.base import Engine
 
 PATIENCE = 20.0  # seconds; whoever holds a turn for longer is stopped or hung, and must not stop the others
+COURTESY = 2.0  # seconds that a batch's picture waits before each of its stages, while others go first
 PAUSE = 0.005
 
 
@@ -36,6 +37,26 @@ class TakingTurns:
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with turn(self._folder, "inference", self._runs):
             return self._engine.infer(blob)
+
+
+class GoingFirst:
+    """A `Precedence`: whoever goes first shares a lock on a file, and the others wait until nobody has it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / ".first.lock"
+
+    @contextmanager
+    def going_first(self) -> Iterator[None]:
+        with self._path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # only ever held alone for the blink of a look
+            yield
+
+    def give_way(self) -> None:
+        until = time.monotonic() + COURTESY
+        with self._path.open("a") as file:
+            while not _lock(file.fileno()) and time.monotonic() < until:
+                time.sleep(PAUSE)
 
 
 @contextmanager

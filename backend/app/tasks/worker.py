@@ -33,6 +33,7 @@ from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.weights import ensure_weights
 from app.services.about import ModelRefused, require_licence
 from app.tasks import deaths
+from app.tasks.celery_app import TASK
 from app.tasks.memory import limit_files
 from app.tasks.publishing import Publisher
 from app.tasks.watchdog import Watchdog
@@ -186,8 +187,9 @@ def _take_down(**_: Any) -> None:
 
 
 @task_postrun.connect
-def _end_task(**_: Any) -> None:
+def _end_task(task: Any, **_: Any) -> None:
     clear_contextvars()
-    if _runtime is not None and _runtime.memory.is_spent():
+    # Only after a picture: what follows in Celery's hands is not to be lost of a message that is the only record.
+    if task.name == TASK and _runtime is not None and _runtime.memory.is_spent():
         log.warning("child_retired", reason="memory")
         sys.exit(deaths.RETIRED)

@@ -95,9 +95,16 @@ class BatchPage(BaseModel):
     next_cursor: str | None = Field(description="Give it back as `cursor` for the next page; null on the last one.")
 
 
-def batch_form(single: dict[str, Any]) -> dict[str, Any]:
-    """The description of the request, out of that of a single upload: the endpoint reads it by itself, after it knows
-    who is calling."""
+def batch_request(single: dict[str, Any]) -> dict[str, Any]:
+    """The description of the request: a form, or names as JSON."""
+    described = batch_form(single)
+    described["requestBody"]["content"]["application/json"] = {"schema": NewBatch.model_json_schema()}
+    return described
+
+
+def batch_form(single: dict[str, Any], *, files: str = "file") -> dict[str, Any]:
+    """The description of the form, out of that of a single upload: the endpoint reads it by itself, after it knows
+    who is calling. `files`: the name of the field that brings the files."""
     properties = single["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     options = {name: field for name, field in properties.items() if name not in {"file", "image_url", "s3_key"}}
     file = {
@@ -114,10 +121,9 @@ def batch_form(single: dict[str, Any]) -> dict[str, Any]:
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
-                        "properties": {"file": file} | members | options,
+                        "properties": {files: file} | members | options,
                     }
-                },
-                "application/json": {"schema": NewBatch.model_json_schema()},
+                }
             },
         }
     }

@@ -1,8 +1,8 @@
 """`/batches`: many pictures at once."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
@@ -10,23 +10,22 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from app.api.deps import Caller, Services, ServicesDep, Writer
+from app.api.bodies import is_json, read_json
+from app.api.deps import Caller, Services, ServicesDep, VisitingWriter, Visitor
 from app.api.errors import responses
-from app.api.schemas.batches import BatchOut, BatchPage, BatchWithItems, ItemOut, NewBatch, batch_form
+from app.api.schemas.batches import BatchOut, BatchPage, BatchWithItems, ItemOut, NewBatch, batch_request
 from app.api.schemas.tasks import upload_form
 from app.api.v1.uploads import IdempotencyKey, Places, open_form
 from app.core.errors import Conflict, InvalidRequest
-from app.core.validation import sentence
 from app.db.models import User
 from app.services.batches import Part, Wanted
 from app.services.imports import ImageUrl, S3Key, SentFile
 from app.services.packing import packed
 
 MAX_FIELDS = 2100  # a thousand URLs, and a thousand keys, and the options
-SOURCES = {"file", "image_url", "s3_key"}
+NAMED = {"image_url", "s3_key"}
 
 # A batch holds a thread for as long as it takes: few at a time, and one of each account.
 INTAKE = Places(4, each=1)
@@ -39,26 +38,31 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     status_code=202,
     summary="Take in many pictures: files, zip archives, URLs, keys, CSV lists",
     responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=batch_form(upload_form()),
+    openapi_extra=batch_request(upload_form()),
 )
 async def make_batch(
     request: Request,
     response: Response,
     services: ServicesDep,
-    user: Writer,
+    user: VisitingWriter,
     idempotency_key: IdempotencyKey = None,
 ) -> BatchOut:
     """One bad picture never fails the others: it is listed under `refused`, with its reason."""
-    if request.headers.get("content-type", "").strip().lower().startswith("application/json"):
-        parts, named = _read_json(await request.body(), services)
-        return await _take_in(request, response, services, user, parts, named, idempotency_key)
-    most = services.settings.max_batch_files
-    async with open_form(request, max_files=most, max_fields=MAX_FIELDS) as form:
-        parts, named = _read_form(form)
-        return await _take_in(request, response, services, user, parts, named, idempotency_key)
+    if is_json(request):
+        parts = _from_json(await read_json(request, NewBatch), services)
+        batch_id = await submit_parts(request, response, services, user, *parts, idempotency_key)
+    else:
+        async with open_batch_form(request, services) as form:
+            batch_id = await submit_parts(request, response, services, user, *read_parts(form), idempotency_key)
+    return BatchOut.of(await run_in_threadpool(services.batches.get, batch_id, user.id))
 
 
-async def _take_in(
+def open_batch_form(request: Request, services: Services) -> AbstractAsyncContextManager[FormData]:
+    """As `open_form`, with as many files and fields as a batch may have."""
+    return open_form(request, max_files=services.settings.max_batch_files, max_fields=MAX_FIELDS)
+
+
+async def submit_parts(
     request: Request,
     response: Response,
     services: Services,
@@ -66,33 +70,40 @@ async def _take_in(
     parts: list[Part],
     named: dict[str, Any],
     idempotency_key: str | None,
-) -> BatchOut:
+) -> UUID:
+    """Submit the batch that a request brings, with the options that it names."""
     if not parts:
         raise InvalidRequest("No pictures: files, zip archives, image URLs or keys are expected.", code="file_missing")
     name = named.pop("name", None) or None
     wanted = Wanted(named, name, request_id=request.state.request_id, idempotency_key=idempotency_key)
+    return await taken_in(services, user, parts, wanted, response)
+
+
+async def taken_in(services: Services, user: User, parts: Sequence[Part], wanted: Wanted, response: Response) -> UUID:
+    """Submit a batch, and say in the answer's headers where it is."""
     async with INTAKE.one(user):
         batch_id, replayed = await run_in_threadpool(services.batches.submit, user, parts, wanted)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/api/v1/batches/{batch_id}"
-    return BatchOut.of(await run_in_threadpool(services.batches.get, batch_id, user.id))
+    return batch_id
 
 
-def _read_form(form: FormData) -> tuple[list[Part], dict[str, Any]]:
+def read_parts(form: FormData, *, files: str = "file") -> tuple[list[Part], dict[str, Any]]:
+    """The pictures, whose files are fields of this name, and everything else by its name. Raises `InvalidRequest`."""
     parts: list[Part] = []
     named: list[tuple[str, str]] = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            if name != "file":
-                raise InvalidRequest(f"{name}: a file is expected in fields called 'file'.", code="file_missing")
+            if name != files:
+                raise InvalidRequest(f"{name}: a file is expected in fields called '{files}'.", code="file_missing")
             if value.filename or value.size:
                 parts.append(SentFile(value.file, value.filename))
         elif name == "image_url" and value:
             parts.append(ImageUrl(value))
         elif name == "s3_key" and value:
             parts.append(S3Key(value))
-        elif name in SOURCES or not value:
+        elif name in {files, *NAMED} or not value:
             continue
         else:
             named.append((name, value))
@@ -101,13 +112,7 @@ def _read_form(form: FormData) -> tuple[list[Part], dict[str, Any]]:
     return parts, dict(named)
 
 
-def _read_json(body: bytes, services: Services) -> tuple[list[Part], dict[str, Any]]:
-    try:
-        asked = NewBatch.model_validate(json.loads(body))
-    except ValidationError as error:
-        raise InvalidRequest(sentence(error.errors(), quote=False)) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("The body is no JSON that can be read.", code="malformed_body") from error
+def _from_json(asked: NewBatch, services: Services) -> tuple[list[Part], dict[str, Any]]:
     if len(asked.image_urls) + len(asked.s3_keys) > services.settings.max_batch_files:
         message = f"A batch may have {services.settings.max_batch_files} pictures; send the others in another one."
         raise InvalidRequest(message, code="too_many_files")
@@ -127,14 +132,14 @@ def list_batches(
 
 
 @router.get("/{batch_id}", summary="How far a batch is, item by item", responses=responses(401, 404, 422, 503))
-def get_batch(batch_id: UUID, services: ServicesDep, user: Caller) -> BatchWithItems:
+def get_batch(batch_id: UUID, services: ServicesDep, user: Visitor) -> BatchWithItems:
     told = BatchOut.of(services.batches.get(batch_id, user.id))
     items = [ItemOut.of(task) for task in services.batches.items(batch_id, user.id)]
     return BatchWithItems(**dict(told), items=items)
 
 
 @router.post("/{batch_id}/cancel", summary="End what has not ended", responses=responses(401, 404, 422, 503))
-def cancel_batch(batch_id: UUID, services: ServicesDep, user: Writer) -> BatchOut:
+def cancel_batch(batch_id: UUID, services: ServicesDep, user: VisitingWriter) -> BatchOut:
     services.batches.cancel(batch_id, user.id)
     return BatchOut.of(services.batches.get(batch_id, user.id))
 
@@ -145,7 +150,7 @@ def cancel_batch(batch_id: UUID, services: ServicesDep, user: Writer) -> BatchOu
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}, **responses(401, 404, 409, 422, 503)},
 )
-def get_archive(batch_id: UUID, services: ServicesDep, user: Caller, partial: bool = False) -> StreamingResponse:
+def get_archive(batch_id: UUID, services: ServicesDep, user: Visitor, partial: bool = False) -> StreamingResponse:
     """`report.csv` in it tells what became of each. With `partial`, what is finished so far."""
     view = services.batches.get(batch_id, user.id)
     if view.counts.unfinished and not partial:

@@ -20,7 +20,9 @@ Bearer = Annotated[str | None, Depends(bearer)]
 ApiKey = Annotated[str | None, Depends(api_key)]
 WATCHING = CapacityLimiter(2)  # threads of its own
 
+# Both under more than one address.
 health_router = APIRouter(tags=["service"])
+metrics_router = APIRouter(tags=["service"])
 root_router = APIRouter(tags=["service"])
 
 
@@ -49,7 +51,7 @@ def readyz(services: ServicesDep) -> Ready:
     return Ready()
 
 
-@root_router.get(
+@metrics_router.get(
     "/metrics",
     summary="Counts and gauges for Prometheus",
     response_class=PlainTextResponse,

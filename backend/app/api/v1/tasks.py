@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.api.deps import Caller, ServicesDep, Writer
+from app.api.deps import Caller, ServicesDep, Visitor, Writer
 from app.api.errors import responses
 from app.api.schemas.options import RenderIn
 from app.api.schemas.tasks import Accepted, EventOut, History, TaskOut, TaskPage
@@ -74,7 +74,7 @@ async def get_task(
     response: Response,
     task_id: UUID,
     services: ServicesDep,
-    user: Caller,
+    user: Visitor,
     if_none_match: IfNoneMatch = "",
     wait: Wait = 0,
 ) -> TaskOut | Response:
@@ -101,7 +101,7 @@ async def get_events(place: StreamPlace, last_event_id: LastEventId = None) -> A
     response_class=RedirectResponse,
     responses=responses(401, 404, 409, 410, 422, 503),
 )
-def get_result(task_id: UUID, services: ServicesDep, user: Caller, download: bool = True) -> RedirectResponse:
+def get_result(task_id: UUID, services: ServicesDep, user: Visitor, download: bool = True) -> RedirectResponse:
     return RedirectResponse(services.statuses.result_url(task_id, user.id, attachment=download), 307)
 
 

@@ -1,0 +1,31 @@
+"""Bodies that endpoints read by themselves, once they know who is calling."""
+
+import json
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from app.core.errors import InvalidRequest
+from app.core.validation import sentence
+
+T = TypeVar("T", bound=BaseModel)
+
+JSON = "application/json"
+
+
+def is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").strip().lower().startswith(JSON)
+
+
+async def read_json(request: Request, model: type[T]) -> T:
+    """The body; `InvalidRequest` for what is no JSON, or not of this kind."""
+    if not is_json(request):
+        message = f"This address expects a body of the type {JSON}."
+        raise InvalidRequest(message, code="unsupported_media_type")
+    try:
+        return model.model_validate(json.loads(await request.body()))
+    except ValidationError as error:
+        raise InvalidRequest(sentence(error.errors(), quote=False)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The body is no JSON that can be read.", code="malformed_body") from error
