@@ -32,6 +32,16 @@ def upgrade() -> None:
     )
 
 
+    # Those that are on their way are looked at likewise.
+    op.drop_index("ix_uploads_stored", "uploads")
+    kept = sa.text("status IN ('stored', 'remote')")
+    op.create_index("ix_uploads_kept", "uploads", ["created_at"], postgresql_where=kept)
+    op.create_index("ix_webhook_deliveries_task_id", "webhook_deliveries", ["task_id"])
+
+
 def downgrade() -> None:
+    op.drop_index("ix_webhook_deliveries_task_id", "webhook_deliveries")
+    op.drop_index("ix_uploads_kept", "uploads")
+    op.create_index("ix_uploads_stored", "uploads", ["created_at"], postgresql_where=sa.text("status = 'stored'"))
     op.drop_table("pipeline_jobs")
     op.drop_column("uploads", "in_batch")

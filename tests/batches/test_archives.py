@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.names import clean_path
+from app.imaging.formats import HEAD_BYTES
 from app.services.archives import MAX_DIRECTORY, BadArchive, LeftOut, Picture, entries, is_archive
 
-LARGEST = 1000
+LARGEST = 2000
+MOST = 100_000
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def packed(*members: tuple[str, bytes], **options: Any) -> io.BytesIO:
@@ -28,7 +32,7 @@ def found(archive: io.BytesIO) -> list[tuple[str, bytes | str]]:
     """What each entry is: its content, or the code of its refusal."""
     return [
         (each.name, each.file.read() if isinstance(each, Picture) else each.code)
-        for each in entries(archive, max_bytes=LARGEST)
+        for each in entries(archive, max_bytes=LARGEST, max_total=MOST)
     ]
 
 
@@ -60,10 +64,30 @@ def test_an_archive_in_an_archive_is_told_and_not_opened() -> None:
 
 
 def test_no_more_is_unpacked_than_a_picture_may_have() -> None:
-    bomb = packed(("zeros.png", bytes(10_000_000)), compression=zipfile.ZIP_DEFLATED)
+    bomb = packed(("zeros.png", PNG + bytes(10_000_000)), compression=zipfile.ZIP_DEFLATED)
     assert len(bomb.getvalue()) < 20_000
     ((_, content),) = found(bomb)
     assert len(content) == LARGEST + 1
+
+
+def test_of_what_is_no_picture_only_the_head_is_unpacked() -> None:
+    ((_, content),) = found(packed(("zeros.png", bytes(LARGEST)), compression=zipfile.ZIP_DEFLATED))
+    assert content == bytes(HEAD_BYTES)
+
+
+def test_many_small_ones_may_be_too_much_together() -> None:
+    whole = packed(*((f"{n}.png", PNG + bytes(LARGEST - 8)) for n in range(51)))
+    with pytest.raises(BadArchive, match="more than can be taken in"):
+        found(whole)
+
+
+def test_a_full_disk_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SpooledTemporaryFile, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        found(packed(("cup.png", PNG)))
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -133,7 +157,7 @@ def test_no_archive_ends_in_anything_but_a_word(data: bytes, noise: bytes) -> No
     for number, byte in enumerate(noise):
         whole[(number * 37 + byte) % len(whole)] = byte
     try:
-        for each in entries(io.BytesIO(bytes(whole)), max_bytes=LARGEST):
+        for each in entries(io.BytesIO(bytes(whole)), max_bytes=LARGEST, max_total=MOST):
             assert isinstance(each, Picture | LeftOut)
     except BadArchive:
         pass

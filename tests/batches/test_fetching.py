@@ -82,7 +82,7 @@ def test_what_has_been_fetched_once_is_not_fetched_again(bench: Bench, sessions:
 
 def test_the_size_is_counted_when_it_is_known(bench: Bench, sessions: Sessions, user: User) -> None:
     with sessions.begin() as session:
-        usage.add_image(session, user.id, 0, limit=0)
+        usage.add_images(session, user.id, 1, 0, limit=0)
     with site(saying(ok(PICTURE))) as running:
         bench.process(promised(sessions, user, running.url))
     with sessions.begin() as session:

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from app.core.backgrounds import Colour
 from app.core.errors import InvalidRequest
 from app.core.options import Model, Quality, RemovalOptions, ResultFormat, read_options
 from app.imaging.encode import ENCODERS
@@ -18,13 +19,13 @@ def refusal(**fields: object) -> str:
 def test_a_row_of_the_time_before_there_was_a_choice() -> None:
     options = RemovalOptions.model_validate({"refine": True, "trim": True, "padding": 10})
     assert options == RemovalOptions()
-    assert (options.quality, options.format, options.background_rgb) == (Quality.BALANCED, ResultFormat.PNG, None)
+    assert (options.quality, options.format) == (Quality.BALANCED, ResultFormat.PNG)
 
 
 def test_what_is_stored_is_read_again() -> None:
     options = read_options({"quality": "best", "format": "jpeg", "background": "Navy", "trim": "False"})
     assert options.format is ResultFormat.JPG
-    assert options.background_rgb == (0, 0, 128)
+    assert options.read_background == Colour((0, 0, 128))
     assert not options.trim
     stored = options.model_dump(mode="json")
     assert (stored["format"], stored["background"]) == ("jpg", "#000080")

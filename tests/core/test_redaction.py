@@ -175,10 +175,16 @@ def test_no_text_takes_long(piece: str) -> None:
     assert time.process_time() - began < 0.1
 
 
+LIBRARIES = ("uvicorn.error", "celery.worker", "alembic.runtime.migration", "library")
+
+
 @pytest.fixture
 def _logging() -> Iterator[None]:
     root, hook = logging.getLogger(), sys.excepthook
     handlers, level = root.handlers[:], root.level
+    for name in LIBRARIES:  # whatever other tests have made of them
+        logging.getLogger(name).disabled, logging.getLogger(name).propagate = False, True
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield
     root.handlers[:], root.level, sys.excepthook = handlers, level, hook
     structlog.reset_defaults()
@@ -187,7 +193,7 @@ def _logging() -> Iterator[None]:
 @pytest.mark.usefixtures("_logging")
 def test_the_libraries_lines_and_tracebacks_pass_through_it(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
-    for name in ("uvicorn.error", "celery.worker", "alembic.runtime.migration", "library"):
+    for name in LIBRARIES:
         logging.getLogger(name).warning("connected to %s", "redis://:CANARY@host/0")
         logging.getLogger(name).warning("with", extra={"headers": {"Authorization": "Bearer CANARY"}})
     try:

@@ -30,6 +30,7 @@ from app.services import processing
 from app.services.bell import Bell
 from app.services.fetching import Fetching
 from app.services.mattes import Mattes
+from app.services.precedence import Nobody, Precedence
 from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
 from app.storage.base import result_key
@@ -83,6 +84,7 @@ class Bench:
         self.engine = DiscEngine()
         self.pulse = Pulse(sessions, "host:1", settings.timing)
         self.bell: Bell = Silence()
+        self.precedence: Precedence = Nobody()
 
     def task(self, user: User, data: bytes | None = None, **columns: Any) -> UUID:
         task_id = make_task(self.sessions, user.id, **columns)
@@ -102,6 +104,7 @@ class Bench:
             bell=Silence(),
             metrics=MetricsLog(self.folder),
             worker="host:1",
+            precedence=self.precedence,
         ).process(task_id)
 
     def results(self) -> list[str]:

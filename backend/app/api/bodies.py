@@ -3,15 +3,18 @@
 import json
 from typing import TypeVar
 
-from fastapi import Request
+from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ValidationError
 
+from app.core.config import MIB
 from app.core.errors import InvalidRequest
 from app.core.validation import sentence
 
 T = TypeVar("T", bound=BaseModel)
 
 JSON = "application/json"
+MAX_JSON = 4 * MIB  # a thousand URLs, the longest that there are, and options
 
 
 def is_json(request: Request) -> bool:
@@ -23,8 +26,17 @@ async def read_json(request: Request, model: type[T]) -> T:
     if not is_json(request):
         message = f"This address expects a body of the type {JSON}."
         raise InvalidRequest(message, code="unsupported_media_type")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON:
+            raise HTTPException(413)
+    return await run_in_threadpool(_read, bytes(body), model)
+
+
+def _read(body: bytes, model: type[T]) -> T:
     try:
-        return model.model_validate(json.loads(await request.body()))
+        return model.model_validate(json.loads(body))
     except ValidationError as error:
         raise InvalidRequest(sentence(error.errors(), quote=False)) from error
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.core import measures
-from app.core.backgrounds import Background, Colour, NotABackground, read_background
+from app.core.backgrounds import Background, NotABackground, read_background
 from app.core.errors import InvalidRequest
 from app.core.measures import CAPS, MAX_MEGAPIXELS, MAX_SIDE, Length, Sides, read_padding, read_percent, read_size
 from app.core.operations import REMOVE_BACKGROUND, operations
@@ -242,12 +242,6 @@ class RemovalOptions(BaseModel):
     @property
     def read_background(self) -> Background | None:
         return None if self.background is None else read_background(self.background)
-
-    @property
-    def background_rgb(self) -> tuple[int, int, int] | None:
-        """Red, green and blue, 0..255 each, of a plain background; None for all others, and for transparent."""
-        background = self.read_background
-        return background.rgb if isinstance(background, Colour) else None
 
     @property
     def lengths(self) -> tuple[Length, Length, Length, Length]:

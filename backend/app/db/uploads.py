@@ -1,5 +1,6 @@
 """Originals: recorded before they are stored, marked as stored together with their task."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -24,6 +25,13 @@ def arrived(session: Session, upload: Upload) -> bool:
         update(Upload).where(remote).values(status=UploadStatus.STORED, source_url=None, **facts).returning(Upload.id)
     )
     return session.scalar(stored.execution_options(synchronize_session=False)) is not None
+
+
+def mark_all_stored(session: Session, upload_ids: Sequence[UUID]) -> int:
+    """Likewise for many; how many were not given up."""
+    pending = Upload.id.in_(upload_ids) & (Upload.status == UploadStatus.PENDING)
+    stored = update(Upload).where(pending).values(status=UploadStatus.STORED).returning(Upload.id)
+    return len(session.scalars(stored.execution_options(synchronize_session=False)).all())
 
 
 def refresh(session: Session, upload: Upload) -> None:

@@ -55,13 +55,15 @@ def images_this_month(session: Session, user_id: UUID) -> int:
     return session.scalar(select(Usage.images).where(Usage.user_id == user_id, Usage.month == THIS_MONTH)) or 0
 
 
-def add_image(session: Session, user_id: UUID, megapixels: float, *, limit: int) -> bool:
-    """Count an image. False: the month has as many as `limit` allows (0: any number)."""
-    first = insert(Usage).values(user_id=user_id, month=THIS_MONTH, images=1, megapixels=megapixels)
+def add_images(session: Session, user_id: UUID, number: int, megapixels: float, *, limit: int) -> bool:
+    """Count images. False: the month has no room for so many, as `limit` says (0: for any number)."""
+    if limit and number > limit:
+        return False
+    first = insert(Usage).values(user_id=user_id, month=THIS_MONTH, images=number, megapixels=megapixels)
     counting = first.on_conflict_do_update(
         index_elements=[Usage.user_id, Usage.month],
-        set_={"images": Usage.images + 1, "megapixels": Usage.megapixels + first.excluded.megapixels},
-        where=Usage.images < limit if limit else None,
+        set_={"images": Usage.images + number, "megapixels": Usage.megapixels + first.excluded.megapixels},
+        where=Usage.images + number <= limit if limit else None,
     ).returning(Usage.images)
     return session.scalar(counting) is not None
 

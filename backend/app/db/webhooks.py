@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Update, and_, case, delete, exists, func, 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.models import User, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret
+from app.db.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret
 from app.db.tasks import seconds
 
 # Host and port, as the URL names them. No regular expression: it is looked at for every message that waits.
@@ -44,11 +44,6 @@ class Tried:
 
 
 # ---- secrets
-
-
-def hold_account(session: Session, user_id: UUID) -> None:
-    """Others who would change what the account has to sign with wait until the commit."""
-    session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
 
 def secrets(session: Session, user_id: UUID) -> Sequence[WebhookSecret]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.imaging.canvas import Plan, resized
-from app.imaging.decode import decode
+from app.imaging.decode import DecodedImage, decode
 from app.imaging.limits import ImageLimits
 from app.imaging.soft import blurred
 from app.imaging.trim import Length
@@ -47,21 +47,24 @@ Background = Rgb | Gradient | Blur | Picture
 
 def read_picture(data: bytes, limits: ImageLimits) -> Picture:
     """A picture to lie behind others; what is transparent in it is white. Raises `ImageError`."""
-    image = decode(data, limits)
+    return Picture(_over_white(decode(data, limits)))
+
+
+def blur_of(image: DecodedImage, blur: Blur) -> Bytes:
+    """The whole original, blurred: BGR. To be made before its colours are changed."""
+    deviation = blur.by.value * max(image.rgb.shape[:2]) / 100 if blur.by.percent else blur.by.value
+    return blurred(_over_white(image), deviation)
+
+
+def _over_white(image: DecodedImage) -> Bytes:
+    """BGR, without the colours that the picture hides."""
     bgr = np.asarray(cv2.cvtColor(image.rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
     if image.alpha is not None:
         for top in range(0, len(bgr), _STRIP):
             strip = bgr[top : top + _STRIP]
             share = image.alpha[top : top + _STRIP, :, np.newaxis].astype(np.float32) / 255
             strip[:] = np.rint(strip * share + 255 * (1 - share))
-    return Picture(bgr)
-
-
-def blur_of(rgb: Bytes, blur: Blur) -> Bytes:
-    """The whole original, blurred: BGR. To be made before its colours are changed."""
-    deviation = blur.by.value * max(rgb.shape[:2]) / 100 if blur.by.percent else blur.by.value
-    bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-    return blurred(bgr, deviation)
+    return bgr
 
 
 def gradient(made: Gradient, width: int, height: int) -> Bytes:

@@ -36,7 +36,7 @@ def draw(image: DecodedImage, alpha: Bytes, options: CutoutOptions) -> Composed:
     """The subject, where and on what the options say. The picture's colours are changed at soft edges."""
     background = options.background
     # Now: what the subject takes from its edges, the background keeps.
-    blurred = blur_of(image.rgb, background) if isinstance(background, Blur) else None
+    blurred = blur_of(image, background) if isinstance(background, Blur) else None
     if options.refine:
         estimate_foreground(image.rgb, alpha)
     alpha = own_alpha(image, alpha)

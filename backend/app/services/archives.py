@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, cast
 from app.core.config import MIB
 from app.core.errors import InvalidRequest
 from app.core.names import clean_path
+from app.imaging.formats import HEAD_BYTES, accepted
 
 MAX_DIRECTORY: Final = 4 * MIB
 """Of an archive's list of entries, which is read as a whole: 40,000 with names of ordinary length."""
@@ -31,6 +32,10 @@ class BadArchive(InvalidRequest):
     """The archive as a whole cannot be read."""
 
     code = "archive_corrupt"
+
+
+class _Damaged(Exception):
+    """An entry cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,25 @@ def is_archive(head: bytes) -> bool:
     return head.startswith((b"PK\3\4", _END))
 
 
-def entries(archive: BinaryIO, *, max_bytes: int) -> Iterator[Picture | LeftOut]:
+def entries(archive: BinaryIO, *, max_bytes: int, max_total: int) -> Iterator[Picture | LeftOut]:
     """Every entry, in the archive's order; folders are none.
 
     Args:
         archive: seekable.
-        max_bytes: of one entry, unpacked. Of a larger one so much and a byte is handed out, and no more is unpacked.
+        max_bytes: of one entry, unpacked. Of a larger one so much and a byte is handed out, and no more is unpacked;
+            of one that is no picture only its head.
+        max_total: of all that is unpacked.
 
     Raises:
-        BadArchive: it is none, or its list of entries is broken or too long.
+        BadArchive: it is none, its list of entries is broken or too long, or it holds more than `max_total`.
+        OSError: there is no room for what is unpacked.
     """
     _check_directory(archive)
     try:
         opened = zipfile.ZipFile(archive)
     except _BROKEN as error:
         raise BadArchive("The archive is damaged: its list of entries cannot be read.") from error
+    total = 0
     with closing(opened):
         for info in opened.infolist():
             name = clean_path(info.filename) or "unnamed"
@@ -80,7 +89,12 @@ def entries(archive: BinaryIO, *, max_bytes: int) -> Iterator[Picture | LeftOut]
                 continue
             with SpooledTemporaryFile(max_size=MIB) as spooled:
                 file = cast(BinaryIO, spooled)
-                yield _unpacked(opened, info, name, file, max_bytes)
+                found = _unpacked(opened, info, name, file, max_bytes)
+                total += file.tell()
+                if total > max_total:
+                    raise BadArchive("The archive holds more than can be taken in at a time; send it in parts.")
+                file.seek(0)
+                yield found
 
 
 def _refusal(info: zipfile.ZipInfo, name: str) -> LeftOut | None:
@@ -98,19 +112,32 @@ def _refusal(info: zipfile.ZipInfo, name: str) -> LeftOut | None:
 def _unpacked(
     opened: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, file: BinaryIO, max_bytes: int
 ) -> Picture | LeftOut:
-    left = max_bytes + 1
+    try:
+        for chunk in _chunks(opened, info, max_bytes + 1):
+            file.write(chunk)
+    except _Damaged:
+        return LeftOut(name, "entry_unreadable", "This entry is damaged.")
+    end = file.tell()
+    file.seek(0)
+    nested = is_archive(file.read(4))
+    file.seek(end)
+    if nested:
+        return LeftOut(name, "nested_archive", "This entry is an archive itself: its pictures have to stand in one.")
+    return Picture(name, file)
+
+
+def _chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, left: int) -> Iterator[bytes]:
+    """What is in an entry, so much at most. Raises `_Damaged`: a fault of ours, such as a full disk, is none of its."""
     try:
         with opened.open(info) as source:
+            head = source.read(min(left, HEAD_BYTES))
+            yield head
+            left = left - len(head) if accepted(head) else 0  # no picture: its head tells what it is
             while left and (chunk := source.read(min(left, MIB))):
-                file.write(chunk)
+                yield chunk
                 left -= len(chunk)
-    except _BROKEN:
-        return LeftOut(name, "entry_unreadable", "This entry is damaged.")
-    file.seek(0)
-    if is_archive(file.read(4)):
-        return LeftOut(name, "nested_archive", "This entry is an archive itself: its pictures have to stand in one.")
-    file.seek(0)
-    return Picture(name, file)
+    except _BROKEN as error:
+        raise _Damaged from error
 
 
 def _check_directory(archive: BinaryIO) -> None:

@@ -37,6 +37,7 @@ from app.storage.base import ObjectStore, content_type
 
 ROUTE = "batches"
 HEAD = 4
+UNPACKED = 4  # times the size of the largest request: what its archives may hold
 
 log = get_logger(__name__)
 
@@ -112,12 +113,15 @@ class Batches:
             self.limits.admit_image(session, user)
         try:
             return self._take_in(user, parts, wanted, order, asked), False
+        except OSError as error:
+            self.submissions.give_back(asked)
+            raise ServiceUnavailable("There is no room for uploads at the moment.", code="no_space") from error
         except Exception:
             self.submissions.give_back(asked)
             raise
 
     def _take_in(self, user: User, parts: Sequence[Part], wanted: Wanted, order: Order, asked: Once | None) -> UUID:
-        batch = Batch(id=uuid4(), user_id=user.id, name=wanted.name, webhook_url=order.webhook_url)
+        batch = Batch(id=uuid4(), user_id=user.id, name=shown(wanted.name or "") or None, webhook_url=order.webhook_url)
         intake = _Intake(user, batch, wanted, asked)
         each = replace(order, webhook_url=None)  # whoever is told, is told of the whole
         for part in parts:
@@ -144,12 +148,11 @@ class Batches:
         with self.sessions.begin() as session:
             session.add(intake.batch)
             session.flush()
-            for upload in intake.uploads:
-                if upload.status == UploadStatus.REMOTE:
-                    session.add(upload)
-                elif not uploads.mark_stored(session, upload.id):
-                    raise ServiceUnavailable("The batch took too long and was given up; send it again.")
-                self.limits.count_image(session, intake.user, upload)
+            session.add_all(upload for upload in intake.uploads if upload.status == UploadStatus.REMOTE)
+            here = [upload.id for upload in intake.uploads if upload.status != UploadStatus.REMOTE]
+            if uploads.mark_all_stored(session, here) < len(here):
+                raise ServiceUnavailable("The batch took too long and was given up; send it again.")
+            self.limits.count_images(session, intake.user, intake.uploads)
             session.flush()
             session.add_all(intake.items)
             if intake.asked is not None:
@@ -181,7 +184,8 @@ class Batches:
             self._take_one(part, None, order, intake)
 
     def _take_archive(self, file: BinaryIO, order: Order, intake: _Intake) -> None:
-        for entry in archives.entries(file, max_bytes=self.settings.max_image_bytes):
+        most = self.settings.max_batch_bytes * UNPACKED
+        for entry in archives.entries(file, max_bytes=self.settings.max_image_bytes, max_total=most):
             if isinstance(entry, archives.LeftOut):
                 intake.refused.append({"name": entry.name, "code": entry.code, "detail": entry.sentence})
                 self._check_number(intake)
@@ -299,7 +303,7 @@ def _owned(session: Session, batch_id: UUID, user_id: UUID) -> Batch:
 
 def _view(batch: Batch, counts: batches.Counts) -> View:
     left = counts.unfinished
-    eta = 0 if not left else ceil(left * 60 / counts.lately) if counts.lately else None
+    eta = 0 if not left else ceil(left * min(60.0, counts.age) / counts.lately) if counts.lately else None
     return View(batch, counts, eta)
 
 

@@ -135,7 +135,12 @@ class Deliveries:
             thread = threading.Thread(target=self._work, args=(claimed,), name="webhook", daemon=True)
             with self._lock:
                 self._trying[thread] = claimed
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # there are no more threads to be had: it is tried again after its lease
+                with self._lock:
+                    del self._trying[thread]
+                raise
 
     def _claim(self) -> Claimed | None:
         with self._lock:

@@ -1,5 +1,6 @@
 """What one account, or one address, may have in a minute, at a time and in a month."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -131,15 +132,16 @@ class Limits:
                 )
 
     def admit_image(self, session: Session, user: User) -> None:
-        """Refuse an image that the month has no room for, before it is stored. `count_image` has the last word."""
+        """Refuse an image that the month has no room for, before it is stored. `count_images` has the last word."""
         allowed = self.of(user).images_per_month
         if allowed and usage.images_this_month(session, user.id) >= allowed:
             raise self._month_is_full(session, allowed)
 
-    def count_image(self, session: Session, user: User, upload: Upload) -> None:
-        """Count an image of the month, in the transaction that takes it in. Raises `TooManyRequests`."""
+    def count_images(self, session: Session, user: User, uploads: Sequence[Upload]) -> None:
+        """Count images of the month, in the transaction that takes them in. Raises `TooManyRequests`."""
         allowed = self.of(user).images_per_month
-        if not usage.add_image(session, user.id, upload.pixels / 1e6, limit=allowed):
+        megapixels = sum(upload.pixels for upload in uploads) / 1e6
+        if not usage.add_images(session, user.id, len(uploads), megapixels, limit=allowed):
             raise self._month_is_full(session, allowed)
 
     def _take(self, name: str, who: str, limit: int, cost: int = 1) -> Standing | None:

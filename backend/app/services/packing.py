@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -32,20 +33,32 @@ def packed(store: ObjectStore, tasks: Sequence[Task], refused: Sequence[Mapping[
 
 def result_names(tasks: Sequence[Task]) -> dict[int, str]:
     """What each finished task's result is called, by its place in the batch; no two alike, also where case is none."""
-    taken, names = {REPORT}, dict[int, str]()
+    files, folders, names = {REPORT}, set[str](), dict[int, str]()
     for task in tasks:
         if task.result_key is None:
             continue
         place = task.item or 0
         path = PurePosixPath(task.name or f"{place + 1:04}")
         stem = str(path.with_suffix("")) if path.suffix else str(path)
+        if files & _folders_of(stem):  # where another picture has the name of a folder
+            stem = stem.replace("/", "_")
         name, number = f"{stem}.{task.result_format}", 1
-        while name.lower() in taken:
+        while _folded(name) in files | folders:
             number += 1
             name = f"{stem} ({number}).{task.result_format}"
-        taken.add(name.lower())
+        files.add(_folded(name))
+        folders |= _folders_of(name)
         names[place] = name
     return names
+
+
+def _folded(name: str) -> str:
+    """What names have in common that are one to some file system."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _folders_of(name: str) -> set[str]:
+    return {_folded(str(parent)) for parent in PurePosixPath(name).parents}
 
 
 def _content(store: ObjectStore, key: str) -> Iterator[bytes]:

@@ -157,7 +157,7 @@ class Submissions:
                 if upload.source_url is None and not uploads.mark_stored(session, upload.id):
                     raise ServiceUnavailable("The upload took too long and was given up; send it again.")
                 session.add(task)
-                self.limits.count_image(session, user, upload)
+                self.limits.count_images(session, user, [upload])
                 if asked is not None:
                     said = {"upload_id": str(upload.id), "task_id": str(task.id)}
                     idempotency.finish(session, asked, said)

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from app.core.errors import Conflict, InvalidRequest, NotFound
 from app.core.logging import get_logger
-from app.db import webhooks
+from app.db import usage, webhooks
 from app.db.base import Sessions
 from app.db.models import User, WebhookAttempt, WebhookDelivery
 from app.outbound.urls import InvalidUrl, read_url
@@ -83,7 +83,7 @@ class Webhooks:
         with self.sessions.begin() as session:
             found = webhooks.secrets(session, user_id)
             if not found:
-                webhooks.hold_account(session, user_id)
+                usage.hold_account(session, user_id)
                 found = webhooks.secrets(session, user_id)
             if not found:
                 webhooks.add_secret(session, uuid4(), user_id, make_secret())
@@ -95,7 +95,7 @@ class Webhooks:
     def rotate(self, user_id: UUID) -> Signing:
         """A new secret. The one before signs beside it for a day, one before that no longer."""
         with self.sessions.begin() as session:
-            webhooks.hold_account(session, user_id)
+            usage.hold_account(session, user_id)
             webhooks.replace_secret(session, user_id, keep=OVERLAP)
             webhooks.add_secret(session, uuid4(), user_id, make_secret())
         log.info("webhook_secret_rotated", user_id=str(user_id))

@@ -211,6 +211,15 @@ class Client:
             raise Stopped
 
 
+def _read_umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+UMASK = _read_umask()  # once: there is no way to read it that threads could not disturb
+
+
 def write_new(target: Path, content: bytes, *, force: bool) -> None:
     """Write a file that appears whole; without `force`, one that has appeared meanwhile is kept.
 
@@ -221,9 +230,7 @@ def write_new(target: Path, content: bytes, *, force: bool) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)  # as any other program would have made it
+        Path(draft).chmod(0o666 & ~UMASK)  # as any other program would have made it
         if target.exists() and not force:
             raise FileExistsError(17, "it exists already; --force replaces it")
         Path(draft).replace(target)

@@ -17,18 +17,17 @@ from app.api.deps import Caller, Services, ServicesDep, VisitingWriter, Visitor
 from app.api.errors import responses
 from app.api.schemas.batches import BatchOut, BatchPage, BatchWithItems, ItemOut, NewBatch, batch_request
 from app.api.schemas.tasks import upload_form
-from app.api.v1.uploads import IdempotencyKey, Places, open_form
+from app.api.v1.uploads import MAX_FIELDS, IdempotencyKey, Places, open_form
 from app.core.errors import Conflict, InvalidRequest
 from app.db.models import User
 from app.services.batches import Part, Wanted
 from app.services.imports import ImageUrl, S3Key, SentFile
 from app.services.packing import packed
 
-MAX_FIELDS = 2100  # a thousand URLs, and a thousand keys, and the options
 NAMED = {"image_url", "s3_key"}
 
 # A batch holds a thread for as long as it takes: few at a time, and one of each account.
-INTAKE = Places(4, each=1)
+INTAKE = Places(4, each=1, patience=30.0)  # what has been sent once should not have to be sent again
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
@@ -59,7 +58,8 @@ async def make_batch(
 
 def open_batch_form(request: Request, services: Services) -> AbstractAsyncContextManager[FormData]:
     """As `open_form`, with as many files and fields as a batch may have."""
-    return open_form(request, max_files=services.settings.max_batch_files, max_fields=MAX_FIELDS)
+    most = services.settings.max_batch_files
+    return open_form(request, max_files=most, max_fields=2 * most + MAX_FIELDS)
 
 
 async def submit_parts(

@@ -21,12 +21,10 @@ from app.services.imports import ImageUrl, S3Key, SentFile, Source
 from app.services.submission import Submission
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-MAX_FIELDS = 16
+MAX_FIELDS = 64
 MAX_FIELD_BYTES = 65_536
 WAYS = {"file", "s3_key", "image_url"}
 ONE_OF_THEM = "exactly one of the form fields 'file' (with an image), 's3_key' and 'image_url' is expected"
-
-PATIENCE = 2.0  # seconds
 
 IdempotencyKey = Annotated[
     str | None,
@@ -56,7 +54,9 @@ LINKS: dict[str, Any] = {
 class Places:
     """For uploads that are being worked on: so many in all, and so many of one account."""
 
-    def __init__(self, total: int, *, each: int) -> None:
+    def __init__(self, total: int, *, each: int, patience: float = 2.0) -> None:
+        """`patience`: seconds."""
+        self._patience = patience
         self._all, self._each = CapacityLimiter(total), each
         self._accounts = WeakValueDictionary[UUID, CapacityLimiter]()
 
@@ -67,7 +67,7 @@ class Places:
         own = self._accounts.setdefault(user.id, CapacityLimiter(self._each))
         async with AsyncExitStack() as held:
             try:
-                with fail_after(PATIENCE):
+                with fail_after(self._patience):
                     for places in (own, self._all):
                         await places.acquire_on_behalf_of(holder)
                         held.callback(places.release_on_behalf_of, holder)

@@ -70,6 +70,7 @@ class WebhookDelivery(Base):
         Index("ix_webhook_deliveries_due", "next_at", postgresql_where=text("status = 'pending'")),
         Index("ix_webhook_deliveries_pending", "user_id", "url", postgresql_where=text("status = 'pending'")),
         Index("ix_webhook_deliveries_ended_at", "ended_at"),
+        Index("ix_webhook_deliveries_task_id", "task_id"),
         Index("ix_webhook_deliveries_user", "user_id", text("created_at DESC"), text("id DESC")),
     )
 

@@ -59,7 +59,7 @@ class Upload(Base):
         CheckConstraint("(status = 'remote') <= (source_url IS NOT NULL)", name="remote"),
         Index("ix_uploads_sha256", "user_id", "sha256"),
         Index("ix_uploads_pending", "created_at", postgresql_where=text("status = 'pending'")),
-        Index("ix_uploads_stored", "created_at", postgresql_where=text("status = 'stored'")),
+        Index("ix_uploads_kept", "created_at", postgresql_where=text("status IN ('stored', 'remote')")),
         Index("ix_uploads_unpurged", "id", postgresql_where=text("status = 'expired' AND purged_at IS NULL")),
         Index("ix_uploads_user_id", "user_id"),
     )
