@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
+from app.api.v1.uploads import MAX_FIELDS
 from app.core.config import Settings
 from app.core.states import TaskStatus, UploadStatus
 from app.db.base import Sessions
@@ -138,7 +139,7 @@ def test_a_file_where_a_name_is_expected_is_no_name(http: TestClient) -> None:
 
 
 def test_an_urlencoded_form_is_bounded_too(http: TestClient) -> None:
-    many = "&".join(f"a{number}=x" for number in range(17))
+    many = "&".join(f"a{number}=x" for number in range(MAX_FIELDS + 1))
     for body in (many, f"image_url={'a' * 70_000}", f"{'a' * 70_000}=x"):
         assert refusal(http.post(URL, headers=FORM, content=body)) == (400, "malformed_body")
     assert refusal(http.post(URL, headers=FORM, content="image_url=%00%ff&&&")) == (422, "invalid_url")
