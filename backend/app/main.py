@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from app.api import docs, errors, middleware, process
+from app.api.bodies import MAX_JSON
 from app.api.compat import studio
 from app.api.deps import Services
 from app.api.drain import Drain
@@ -17,7 +18,7 @@ from app.api.v1.health import health_router, metrics_router, root_router
 from app.api.v1.router import router
 from app.api.v2 import images as v2_images
 from app.api.waiting import describe_streams, end_waits_on_stop
-from app.core.config import MIB, Settings, load_settings
+from app.core.config import Settings, load_settings
 from app.core.logging import configure_logging, get_logger
 from app.db.base import Sessions, make_engine, make_sessions
 from app.services.accounts import GUESTS, Accounts
@@ -41,7 +42,6 @@ from app.storage.s3 import S3Store
 from app.tasks.publishing import BackgroundBell, Publisher
 from app.version import VERSION
 
-MAX_LIST = 4 * MIB  # of URLs
 THREADS = 40  # that endpoints run in; each may need a database connection
 
 log = get_logger(__name__)
@@ -125,8 +125,8 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
     # Here and not on the app, whose own limit answers outside of our layers.
     app.include_router(router, max_body_size=middleware.largest_body(settings))
     app.include_router(batches.router, prefix=router.prefix, max_body_size=settings.max_batch_bytes)
-    app.include_router(v2_images.router, max_body_size=MAX_LIST)
-    app.include_router(process.router, max_body_size=MAX_LIST)
+    app.include_router(v2_images.router, max_body_size=MAX_JSON)
+    app.include_router(process.router, max_body_size=MAX_JSON)
     app.include_router(studio.router, max_body_size=middleware.largest_body(settings))
     app.include_router(studio.batch_router, max_body_size=settings.max_batch_bytes)
     app.include_router(health_router)

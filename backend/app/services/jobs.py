@@ -119,8 +119,12 @@ class Answers:
         return sum(self._answer(job) for job in jobs)
 
     def _answer(self, job: PipelineJob) -> bool:
-        images = [SourceImage.model_construct(**image) for image in job.request["source_images"]]
-        told = self.pipelines.outcome(job.batch_id, job.request["pipeline"], images).told
+        try:
+            images = [SourceImage.model_construct(**image) for image in job.request["source_images"]]
+            told = self.pipelines.outcome(job.batch_id, job.request["pipeline"], images).told
+        except (LookupError, TypeError, AppError):  # it must not hold up those behind it
+            log.exception("job_not_told", job_id=job.id)
+            return False
         if self.keep_result is not None:
             self.keep_result(job.id, told)  # first: it may be done twice, and the callback only once
         with self.sessions.begin() as session:
