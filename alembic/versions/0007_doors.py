@@ -31,7 +31,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("answered_at IS NULL"),
     )
 
-
     # Those that are on their way are looked at likewise.
     op.drop_index("ix_uploads_stored", "uploads")
     kept = sa.text("status IN ('stored', 'remote')")

@@ -133,7 +133,8 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
     app.include_router(metrics_router)
     app.include_router(root_router)
     if settings.open_doors:
-        log.warning("doors_open", account=GUESTS, why="OPEN_DOORS=true: whoever reaches this server may use it")
+        why = "OPEN_DOORS=true: whoever reaches this server may use it; TRUSTED_HOSTS keeps pages of strangers out"
+        log.warning("doors_open", account=GUESTS, why=why)
     if settings.docs_enabled:
         docs.install(app)
     middleware.install(app, settings, drain.is_active, metrics.observe)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,10 +14,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import func
 
+from app.api import finishing
 from app.core.states import TaskStatus
 from app.db.base import Sessions
 from app.db.models import User
 from app.main import create_app
+from app.services.orders import FEW
 from tests.api.conftest import bearer
 from tests.api.live import cancel
 from tests.api.working import working
@@ -92,6 +95,15 @@ def test_one_that_is_too_large_for_memory(client: TestClient) -> None:
     with opened(answer) as picture:
         assert np.array_equal(np.asarray(picture)[..., :3], noise)
     assert len(answer.content) > 1 << 20
+
+
+@pytest.mark.usefixtures("worked")
+def test_so_many_are_sent_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finishing, "SENDING", BoundedSemaphore(1))
+    for _ in range(3):  # one after the other they all get theirs
+        assert send(client).status_code == 200
+    assert finishing.SENDING.acquire(blocking=False)
+    assert refused(send(client)) == (503, "busy")
 
 
 @pytest.mark.usefixtures("worked")
@@ -198,6 +210,10 @@ def test_bodies_of_other_kinds(client: TestClient) -> None:
         415,
         "unsupported_media_type",
     )
+    assert refused(client.post(ONE, content=b"{}", headers={"Content-Type": "application/jsonx"})) == (
+        415,
+        "unsupported_media_type",
+    )
     assert refused(client.post(MANY, data={"image_urls": "https://example.com/"})) == (415, "unsupported_media_type")
 
 
@@ -244,6 +260,23 @@ def test_many_past_the_wait(open_api: Open) -> None:
 @pytest.mark.parametrize("url", [MANY, FLOWS])
 def test_what_is_wrong_with_a_list(open_api: Open, url: str, body: Any, code: str) -> None:
     assert refused(open_api(max_batch_files=3).post(url, json=body)) == (422, code)
+
+
+def test_what_was_deleted_shifts_nothing(open_api: Open) -> None:
+    client = open_api(sync_wait_seconds=0)
+    body = {"image_urls": ["https://example.com/1.png", "nowhere", "https://example.com/2.png"]}
+    first = client.post(MANY, json=body, headers={"Idempotency-Key": "k"}).json()
+    assert client.delete(f"/api/v1/tasks/{first['results'][0]['task_id']}").status_code == 204
+    again = client.post(MANY, json=body, headers={"Idempotency-Key": "k"}).json()
+    assert [each["error_code"] for each in again["results"]] == ["task_deleted", "invalid_url", None]
+
+
+def test_so_many_are_no_batch_yet(open_api: Open, sessions: Sessions) -> None:
+    client = open_api(sync_wait_seconds=0, max_batch_files=20)
+    for number, queue in ((FEW, "interactive"), (FEW + 1, "bulk")):
+        body = {"image_urls": [f"https://example.com/{n}.png" for n in range(number)]}
+        told = client.post(MANY, json=body).json()
+        assert {row(sessions, UUID(each["task_id"])).queue for each in told["results"]} == {queue}
 
 
 # ---- flows

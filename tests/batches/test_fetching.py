@@ -1,6 +1,7 @@
 """Originals that are still at their URL come in with the worker."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from socket import socket
 from uuid import UUID, uuid4
@@ -10,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from app.core.config import Settings
 from app.core.states import Stage, TaskStatus, UploadStatus
-from app.db import heartbeats, retention, tasks, usage
+from app.db import fetches, heartbeats, retention, tasks, usage
 from app.db.base import Sessions
 from app.db.models import Task, Upload, User
 from app.storage.base import original_key
@@ -180,6 +181,28 @@ def test_those_that_find_no_place_wait_together_until_one_is_called(
     assert rung == [others[1]]
     with sessions.begin() as session:
         assert set(session.scalars(select(Task.id).where(Task.is_due())).all()) == {one_at_home, others[1]}
+
+
+@pytest.mark.usefixtures("workers")
+def test_of_two_that_begin_at_once_one_goes(bench: Bench, sessions: Sessions, user: User) -> None:
+    with site(saying(ok(PICTURE))) as running:
+        one, other = (promised(sessions, user, running.url) for _ in range(2))
+        assert claim(sessions, other)  # a moment later than this one, in another process
+        change(sessions, other, started_at=func.now() + timedelta(seconds=1))
+        bench.process(one)
+    assert row(sessions, one).status == TaskStatus.COMPLETED
+
+
+def test_a_batch_that_waits_for_its_place_keeps_no_single_picture(bench: Bench, sessions: Sessions, user: User) -> None:
+    first, second, single = (promised(sessions, user, "http://127.0.0.1:1/") for _ in range(3))
+    for task_id in (first, second):
+        change(sessions, task_id, queue="bulk")
+    held = claim(sessions, first)
+    assert held is not None
+    bench.process(second)
+    with sessions.begin() as session:
+        assert session.scalars(select(Task.id).where(Task.is_due())).all() == [single]
+        assert fetches.call_next(session, user.id) == (second, "bulk")
 
 
 def test_what_was_deleted_while_it_was_fetched_does_not_stay(bench: Bench, sessions: Sessions, user: User) -> None:

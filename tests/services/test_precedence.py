@@ -1,8 +1,9 @@
 """Pictures that somebody waits for go before those of batches."""
 
+import fcntl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -63,8 +64,17 @@ def test_a_single_picture_makes_no_room(bench: Bench, sessions: Sessions, user: 
     assert row(sessions, task_id).status == TaskStatus.COMPLETED
 
 
-def test_only_those_of_batches_wait_at_each_stage(bench: Bench, sessions: Sessions, user: User) -> None:
+def test_only_those_of_batches_wait_at_each_stage(
+    bench: Bench, sessions: Sessions, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
+
+    def fetched(get: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        def told(key: str) -> bytes:
+            said.append("here")
+            return get(key)
+
+        return told
 
     class Told:
         @contextmanager
@@ -77,12 +87,13 @@ def test_only_those_of_batches_wait_at_each_stage(bench: Bench, sessions: Sessio
             said.append("way")
 
     bench.precedence = Told()
+    monkeypatch.setattr(bench.store, "get", fetched(bench.store.get))
     bench.process(bench.task(user))
-    assert said == ["first", "over"]
+    assert said == ["here", "first", "over"]  # a picture that is still on its way keeps nobody waiting
     said.clear()
     bench.process(of_a_batch(bench, sessions, user))
     assert len(said) >= 4
-    assert set(said) == {"way"}
+    assert set(said) == {"way", "here"}
 
 
 def test_between_processes_it_is_a_lock_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +112,15 @@ def test_between_processes_it_is_a_lock_on_a_file(tmp_path: Path, monkeypatch: p
         assert not passed.wait(0.2)
     assert passed.wait(10)
     thread.join()
+
+
+def test_nobody_fails_for_want_of_courtesy(tmp_path: Path) -> None:
+    with (tmp_path / ".first.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as somebody does who looks whether to give way
+        with GoingFirst(tmp_path).going_first():
+            pass
+    with GoingFirst(tmp_path / "nowhere").going_first():
+        GoingFirst(tmp_path / "nowhere").give_way()
 
 
 def test_courtesy_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

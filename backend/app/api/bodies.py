@@ -18,18 +18,18 @@ MAX_JSON = 4 * MIB  # a thousand URLs, the longest that there are, and options
 
 
 def is_json(request: Request) -> bool:
-    return request.headers.get("content-type", "").strip().lower().startswith(JSON)
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == JSON
 
 
-async def read_json(request: Request, model: type[T]) -> T:
-    """The body; `InvalidRequest` for what is no JSON, or not of this kind."""
+async def read_json(request: Request, model: type[T], *, most: int = MAX_JSON) -> T:
+    """The body, of so many bytes at most; `InvalidRequest` for what is no JSON, or not of this kind."""
     if not is_json(request):
         message = f"This address expects a body of the type {JSON}."
         raise InvalidRequest(message, code="unsupported_media_type")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_JSON:
+        if len(body) > most:
             raise HTTPException(413)
     return await run_in_threadpool(_read, bytes(body), model)
 

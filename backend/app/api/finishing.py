@@ -1,7 +1,10 @@
 """Answers that hold what a task has come to: somebody waits for it, without a thread, and is sent the picture."""
 
 import asyncio
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from threading import BoundedSemaphore
 from typing import BinaryIO
 from uuid import UUID
 
@@ -11,10 +14,11 @@ from fastapi.responses import StreamingResponse
 from app.api.deps import Services
 from app.api.schemas.tasks import TaskOut
 from app.api.waiting import Known, see
-from app.core.errors import AppError, Conflict, Gone, RejectedImage, ServiceUnavailable
+from app.core.errors import AppError, Conflict, Gone, NotFound, RejectedImage, ServiceUnavailable
 from app.core.states import TaskStatus
 
 PIECE = 65_536  # bytes
+SENDING = BoundedSemaphore(64)
 # Why a task failed, where neither its picture nor what was asked for is at fault.
 FAULTS_OF_OURS = frozenset(
     {
@@ -37,18 +41,30 @@ async def wait_for_all(request: Request, services: Services, task_ids: Iterable[
     for task_id in task_ids:  # one after the other: it is the last one that counts
         if (left := until - clock()) <= 0:
             return
-        await see(request, services, task_id, user_id, Known(""), wait=left)
+        with suppress(NotFound):  # deleted meanwhile
+            await see(request, services, task_id, user_id, Known(""), wait=left)
 
 
 def picture(services: Services, task_id: UUID, user_id: UUID) -> StreamingResponse:
-    """The result of a completed task. Blocks until it is here; raises what `Statuses.open_result` does."""
-    found = services.statuses.open_result(task_id, user_id)
+    """The result of a completed task. Blocks until it is here; raises what `Statuses.open_result` does.
+
+    Each lies on disk until its reader has it all, however slow he is: there are only so many.
+    """
+    if not SENDING.acquire(blocking=False):
+        raise ServiceUnavailable("Too many results are being sent at the moment. Please try again.", code="busy")
+    try:
+        found = services.statuses.open_result(task_id, user_id)
+    except BaseException:
+        SENDING.release()
+        raise
     headers = {
         "Content-Length": str(found.size_bytes),
         "Content-Disposition": found.disposition,
         "Content-Location": f"/api/v1/tasks/{task_id}",
     }
-    return StreamingResponse(_pieces(found.file), media_type=found.content_type, headers=headers)
+    response = StreamingResponse(_pieces(found.file), media_type=found.content_type, headers=headers)
+    weakref.finalize(response, SENDING.release)  # also of one whose reader went away before it began
+    return response
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from email_validator import EmailNotValidError, validate_email
+from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
@@ -26,6 +27,12 @@ CELERY = "celery@localhost"  # other Celery clients
 OF_THE_HOUSE = frozenset({GUESTS, CELERY})
 
 log = get_logger(__name__)
+
+
+def is_of_the_house(session: Session, user_id: UUID) -> bool:
+    """Whether many share this account, who know nothing of each other."""
+    user = users.by_id(session, user_id)
+    return user is not None and user.email in OF_THE_HOUSE
 
 
 class Promotion(StrEnum):

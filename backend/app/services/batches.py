@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import MIB, Settings
-from app.core.errors import AppError, Forbidden, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
+from app.core.errors import Forbidden, InvalidRequest, NotFound, RejectedImage, ServiceUnavailable
 from app.core.logging import get_logger
 from app.core.names import clean_path, shown
 from app.core.states import UploadStatus
@@ -73,10 +73,15 @@ class _Intake:
     asked: Once | None
     items: list[Task] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
 
-    def refuse(self, name: str, error: AppError) -> None:
-        self.refused.append({"name": name, "code": error.code, "detail": error.message})
+    @property
+    def number(self) -> int:
+        """The place of the next one."""
+        return len(self.items) + len(self.refused)
+
+    def refuse(self, name: str, code: str, detail: str) -> None:
+        self.refused.append({"item": self.number, "name": name, "code": code, "detail": detail})
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class Batches:
         most = self.settings.max_batch_bytes * UNPACKED
         for entry in archives.entries(file, max_bytes=self.settings.max_image_bytes, max_total=most):
             if isinstance(entry, archives.LeftOut):
-                intake.refused.append({"name": entry.name, "code": entry.code, "detail": entry.sentence})
+                intake.refuse(entry.name, entry.code, entry.sentence)
                 self._check_number(intake)
             else:
                 self._take_one(SentFile(entry.file, entry.name), entry.name, order, intake)
@@ -201,18 +206,19 @@ class Batches:
                 fields = {**named, **row.options}
                 order = self.orders.read(intake.user, fields, priority=Priority.BULK, request_id=wanted.request_id)
             except (InvalidRequest, NotFound, Forbidden) as error:
-                intake.refuse(row.name or row.value, error)
+                intake.refuse(row.name or shown(row.value), error.code, error.message)
                 self._check_number(intake)
                 continue
             self._take_one(source, row.name, order, intake)
 
     def _take_one(self, source: Part, name: str | None, order: Order, intake: _Intake) -> None:
         """One picture, which is refused by itself."""
-        number = len(intake.items) + len(intake.refused)
+        number = intake.number
         try:
             upload = self._upload(source, intake)
         except (RejectedImage, NotFound, InvalidRequest, Forbidden) as error:
-            intake.refuse(clean_path(name) or _called(source) or f"item {number + 1}", error)
+            called = clean_path(name) or _called(source) or f"item {number + 1}"
+            intake.refuse(called, error.code, error.message)
             self._check_number(intake)
             return
         intake.uploads.append(upload)
@@ -223,7 +229,7 @@ class Batches:
         self._check_number(intake)
 
     def _check_number(self, intake: _Intake) -> None:
-        if len(intake.items) + len(intake.refused) > self.settings.max_batch_files:
+        if intake.number > self.settings.max_batch_files:
             message = f"A batch may have {self.settings.max_batch_files} pictures; send the others in another one."
             raise InvalidRequest(message, code="too_many_files")
 

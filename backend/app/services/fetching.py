@@ -20,6 +20,7 @@ from app.db.base import Sessions
 from app.db.models import Task
 from app.imaging.errors import FileTooLarge
 from app.outbound.client import BodyTooLarge, Outbound
+from app.services.accounts import is_of_the_house
 from app.services.bell import Bell
 from app.services.judging import judge
 from app.storage.base import ObjectStore, content_type
@@ -94,9 +95,11 @@ class Fetching:
 
     def _has_place(self, session: Session, task: Task) -> bool:
         """One fetch of each account at a time, and never all of several workers: a slow site is to keep nobody else
-        waiting."""
-        own, others = fetches.at_work(session, task.user_id, but=task.id)
-        return own == 0 and own + others < max(1, heartbeats.online(session, "worker", timing=self.settings.timing) - 1)
+        waiting. Behind an account of the house are many."""
+        own, others = fetches.before(session, task)
+        if own and not is_of_the_house(session, task.user_id):
+            return False
+        return own + others < max(1, heartbeats.online(session, "worker", timing=self.settings.timing) - 1)
 
     def _call_next(self, user_id: UUID) -> None:
         try:

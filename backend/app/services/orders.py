@@ -13,12 +13,19 @@ from app.services.addresses import check_background
 from app.services.recipes import Recipes
 from app.services.webhooks import checked
 
+FEW = 8  # that are no batch yet: more of them would keep those of others waiting
+
 
 class Priority(StrEnum):
     """Who is served first. The value is the name of the queue, too."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+
+
+def priority_of(number: int) -> Priority:
+    """Of as many pictures that somebody waits for, where he says nothing of it."""
+    return Priority.INTERACTIVE if number <= FEW else Priority.BULK
 
 
 @dataclass(frozen=True)

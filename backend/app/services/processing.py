@@ -108,7 +108,6 @@ class Processing:
         with (
             bound_contextvars(task_id=str(task_id), attempt=held.attempt, request_id=task.request_id),
             self.pulse.hold(held) as grip,
-            nullcontext() if task.queue == Priority.BULK else self.precedence.going_first(),
         ):
             try:
                 self._attempt(held, task, grip)
@@ -171,7 +170,8 @@ class Processing:
         failpoint("downloaded", task.request_id)
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
         options = cutout_options(asked, self.settings, background)
-        with self.mattes.search(task.user_id, data, options, grip.check) as search:
+        first = nullcontext() if task.queue == Priority.BULK else self.precedence.going_first()
+        with first, self.mattes.search(task.user_id, data, options, grip.check) as search:
             limits = image_limits(self.settings)
             cutout = cut_out(data, self.engine, options, limits, on_stage=enter, find_kept=search.find)
             enter(Stage.UPLOADING)
@@ -210,7 +210,7 @@ class Processing:
     def _put_off(self, held: Claim, task: Task, delay: float) -> None:
         def put_off(session: Session) -> bool:
             if delay:
-                fetches.put_off(session, task.user_id, delay)
+                fetches.put_off(session, task.user_id, task.queue, delay)
             return tasks.put_off(session, held, delay)
 
         self._settle(put_off)

@@ -9,7 +9,7 @@ single picture takes twice as long although nobody else is there.
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,20 +43,26 @@ class GoingFirst:
     """A `Precedence`: whoever goes first shares a lock on a file, and the others wait until nobody has it."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / ".first.lock"
 
     @contextmanager
     def going_first(self) -> Iterator[None]:
-        with self._path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # only ever held alone for the blink of a look
+        with ExitStack() as held:
+            with suppress(OSError):  # a courtesy: nobody fails for want of it
+                file = held.enter_context(self._path.open("a"))
+                # Whoever gives way holds it alone for the blink of a look.
+                self._wait_for(file.fileno(), fcntl.LOCK_SH, 10 * PAUSE)
             yield
 
     def give_way(self) -> None:
-        until = time.monotonic() + COURTESY
-        with self._path.open("a") as file:
-            while not _lock(file.fileno()) and time.monotonic() < until:
-                time.sleep(PAUSE)
+        with suppress(OSError), self._path.open("a") as file:
+            self._wait_for(file.fileno(), fcntl.LOCK_EX, COURTESY)
+
+    @staticmethod
+    def _wait_for(file: int, kind: int, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not _lock(file, kind) and time.monotonic() < until:
+            time.sleep(PAUSE)
 
 
 @contextmanager
@@ -71,9 +77,9 @@ def turn(folder: Path, name: str, places: int = 1) -> Iterator[None]:
         yield
 
 
-def _lock(file: int) -> bool:
+def _lock(file: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -26,6 +26,7 @@ class NewBatch(BaseModel):
 class RefusedOut(BaseModel):
     """What was no picture, or none that is taken."""
 
+    item: int | None = Field(None, description="Its place among what was sent, from 0 on.")
     name: str
     code: str
     detail: str

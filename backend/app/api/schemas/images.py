@@ -17,6 +17,7 @@ URL: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 2048}
 ONE, MANY = ("image_url", "digital_asset_url"), ("image_urls", "digital_asset_urls")  # the second is another's name
 EXAMPLE = "https://example.com/cup.jpg"
 MAX_FLOWS = 1000
+DELETED = {"code": "task_deleted", "detail": "The task was deleted."}
 
 
 def _schema(own: dict[str, dict[str, Any]], example: dict[str, Any]) -> ConfigDict:
@@ -100,11 +101,12 @@ class ImagesOut(BaseModel):
 
     @classmethod
     def of(cls, batch: Batch, views: Sequence[TaskView], images: Sequence[ImageUrl]) -> Self:
-        """`views` are those of the batch's tasks; an image whose place none has was refused."""
+        """`views` are those of the batch's tasks. An image that has neither a task nor a refusal: its owner has deleted
+        it."""
         tasks = {view.task.item: view for view in views}
-        refused = iter(batch.refused)
+        refused = {entry.get("item"): entry for entry in batch.refused}
         results = [
-            _result(image, tasks[place]) if place in tasks else _refused(image, next(refused, {}))
+            _result(image, tasks[place]) if place in tasks else _refused(image, refused.get(place, DELETED))
             for place, image in enumerate(images)
         ]
         at_work = sum(each.status != "refused" and each.status not in TERMINAL for each in results)
@@ -132,8 +134,8 @@ def _result(image: ImageUrl, view: TaskView) -> ImageOut:
     )
 
 
-def _refused(image: ImageUrl, entry: Mapping[str, str]) -> ImageOut:
-    said = {"error_code": entry.get("code"), "error_message": entry.get("detail")}
+def _refused(image: ImageUrl, entry: Mapping[str, Any]) -> ImageOut:
+    said = {"error_code": entry["code"], "error_message": entry["detail"]}
     return ImageOut(image_url=image.url, task_id=None, status="refused", presigned_url=None, **said)
 
 

@@ -3,7 +3,7 @@
 from types import NoneType
 from typing import Any, Self
 
-from pydantic import ConfigDict, JsonValue, RootModel, model_validator
+from pydantic import ConfigDict, RootModel, model_validator
 
 from app.core.options import RemovalOptions
 from app.services.orders import Priority
@@ -58,7 +58,7 @@ def _fits(value: object, schema: dict[str, Any]) -> bool:
     return any(isinstance(value, KINDS[kind]) and (kind == "boolean") == isinstance(value, bool) for kind in kinds)
 
 
-class Options(RootModel[dict[str, JsonValue]]):
+class Options(RootModel[dict[str, Any]]):
     """Those that somebody names, and no others: what they stand for is decided with a recipe's."""
 
     model_config = ConfigDict(json_schema_extra=_describe)

@@ -17,6 +17,7 @@ from app.api.v1.uploads import LINKS, IdempotencyKey, open_form, read_form, take
 from app.core.options import CONTENT_TYPES
 from app.core.states import TERMINAL, TaskStatus
 from app.services.batches import Wanted
+from app.services.orders import priority_of
 
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 LATER = {
@@ -51,7 +52,7 @@ async def remove_background(
 ) -> Response:
     """Waits for it, SYNC_WAIT_SECONDS at most. The task is one like any other, and is kept like any other."""
     if is_json(request):
-        source, fields = (await read_json(request, ImageIn)).read()
+        source, fields = (await read_json(request, ImageIn, most=65_536)).read()
         taken = await take_in(request, services, user, source, fields, idempotency_key)
     else:
         async with open_form(request) as form:
@@ -81,10 +82,11 @@ async def remove_backgrounds(
 ) -> ImagesOut:
     """Waits for all of them, SYNC_WAIT_SECONDS at most; they are a batch. One that fails never fails the others."""
     images, fields = (await read_json(request, ImagesIn)).read(most=services.settings.max_batch_files)
+    fields = {"priority": priority_of(len(images)), **fields}
     wanted = Wanted(fields, request_id=request.state.request_id, idempotency_key=idempotency_key)
     batch_id = await taken_in(services, user, images, wanted, response)
-    views = await run_in_threadpool(services.batches.results, batch_id, user.id)
-    await wait_for_all(request, services, [view.task.id for view in views], user.id)
+    task_ids = await run_in_threadpool(services.pipelines.task_ids, batch_id)
+    await wait_for_all(request, services, task_ids, user.id)
     batch = (await run_in_threadpool(services.batches.get, batch_id, user.id)).batch
     told = ImagesOut.of(batch, await run_in_threadpool(services.batches.results, batch_id, user.id), images)
     response.status_code = 202 if told.status == "processing" else 200
