@@ -64,9 +64,7 @@ def _client(broker: str, backend: str | None) -> Celery:
             else {"confirm_publish": True, "max_retries": 0}
         ),
         redis_socket_connect_timeout=PATIENCE,
-        result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0}},
-        task_serializer="json",
-        accept_content=["json"],
+        result_backend_transport_options={"retry_policy": {"max_retries": 1}},
     )
     return app
 

@@ -23,6 +23,7 @@ from app.services import idempotency
 from app.services.accounts import CELERY, Accounts
 from app.services.batches import ROUTE
 from app.services.webhooks import Webhooks
+from app.tasks.celery_app import FOREIGN
 from tests.e2e.conftest import Deployment
 from tests.embedded_services import wait_for
 from tests.outbound.sites import Site, ok, saying, site
@@ -87,6 +88,7 @@ def goes_through(deployment: Deployment) -> None:
     assert result["source_images"] == [{"id": "1", "url": here}, {"id": "2", "url": missing}]
     (detection,) = result["detections"]
     assert (detection["source_image_id"], detection["algorithm"]["key"]) == ("1", "random")
+    assert "X-Amz-Expires=86400&" in detection["crop_image_url"]
     picture = httpx2.get(detection["crop_image_url"])
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/webp")
     assert [(error["source_image_id"], error["code"]) for error in result["errors"]] == [("2", "url_not_fetched")]
@@ -134,6 +136,19 @@ def send(deployment: Deployment, name: str, *arguments: Any, task_id: str | None
     with _client(deployment) as app:
         told: dict[str, Any] = app.send_task(name, args=arguments, task_id=task_id).get(timeout=PATIENCE)
     return told
+
+
+def publish(deployment: Deployment, body: bytes, headers: dict[str, Any]) -> None:
+    """A message as it is, whatever Celery makes of it."""
+    with _client(deployment) as app, app.producer_or_acquire() as producer:
+        producer.publish(
+            body,
+            exchange=FOREIGN,
+            routing_key=FOREIGN,
+            headers=headers,
+            content_type="application/json",
+            content_encoding="utf-8",
+        )
 
 
 def result(deployment: Deployment, task_id: str) -> dict[str, Any]:

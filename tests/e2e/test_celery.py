@@ -1,5 +1,6 @@
 """Other Celery clients, over Redis."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -56,3 +57,45 @@ def test_a_job_that_makes_no_sense_is_refused_with_a_sentence(deployment: Deploy
 def test_the_workers_tell_how_they_are(deployment: Deployment, name: str) -> None:
     told = foreign.send(deployment, name)
     assert (told["status"], told["checks"]["workers"], told["checks"]["s3"]) == ("healthy", "ok", "ok")
+
+
+def test_no_message_ends_a_worker(deployment: Deployment) -> None:
+    worker, log = deployment.processes["worker"], deployment.log("worker")
+    before = log.read_text().count("message_refused")
+    for name, headers, body in _misshapen():
+        foreign.publish(deployment, body, {"task": "health_check", "id": str(uuid4())} | headers)
+        assert foreign.send(deployment, "health_check")["status"], name
+        assert worker.poll() is None, name
+    assert log.read_text().count("message_refused") == before + len(_misshapen())
+
+
+def _misshapen() -> list[tuple[str, dict[str, Any], bytes]]:
+    good = b"[[], {}, {}]"
+    return [
+        ("nested too deeply", {}, b"[[" + b'{"a":' * 500 + b"{}" + b"}" * 500 + b"], {}, {}]"),
+        ("just so deeply that it is the pool that fails", {}, b"[[" + b"[" * 440 + b"]" * 440 + b"], {}, {}]"),
+        ("two parts", {}, b"[[], {}]"),
+        ("a number", {}, b"5"),
+        ("null", {}, b"null"),
+        ("no text", {}, b"\xff\xfe"),
+        ("a list as the task", {"task": ["a"]}, good),
+        ("no id", {"id": None}, good),
+        ("a time limit in words, and no arguments", {"timelimit": ["x", "y"]}, b"[]"),
+        ("a mapping as the id", {"id": {}}, good),
+    ]
+
+
+@pytest.mark.parametrize("limit", [["x", "y"], [0.001, 0.001]])
+def test_the_time_limits_are_ours(deployment: Deployment, limit: list[Any]) -> None:
+    job_id = str(uuid4())
+    foreign.publish(deployment, b"[[], {}, {}]", {"task": "health_check", "id": job_id, "timelimit": limit})
+    assert foreign.result(deployment, job_id)["status"]
+
+
+@pytest.mark.parametrize("retries", [-1, "x"])
+def test_a_number_of_tries_that_is_none_is_refused(deployment: Deployment, retries: Any) -> None:
+    job_id = str(uuid4())
+    headers = {"task": "process_pipeline", "id": job_id, "retries": retries}
+    foreign.publish(deployment, b"[[], {}, {}]", headers)
+    with pytest.raises(ValueError, match=r"^retries: "):
+        foreign.result(deployment, job_id)

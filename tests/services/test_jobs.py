@@ -1,5 +1,6 @@
 """Jobs of other Celery clients: taken in once, and answered once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.core.config import Settings
-from app.core.errors import InvalidRequest, TooManyRequests
+from app.core.errors import AppError, InvalidRequest, TooManyRequests
 from app.db import batches, users
 from app.db.base import Sessions
 from app.db.models import Batch, PipelineJob, Task, User, WebhookDelivery
 from app.services.accounts import CELERY, Accounts
 from app.services.backlog import BacklogFull
-from app.services.jobs import AT_ONCE, Answers, JobRefused, Jobs, is_passing
+from app.services.batches import Batches
+from app.services.jobs import AT_ONCE, Answers, JobRefused, Jobs, Told, is_passing
 from app.services.parts import make_batches
 from app.services.pipelines import Pipelines
 from app.services.retention import Retention
@@ -45,12 +47,12 @@ def jobs(near: Settings, sessions: Sessions, bench: Bench) -> Jobs:
 
 
 @pytest.fixture
-def kept() -> dict[str, dict[str, Any]]:
+def kept() -> dict[str, Any]:
     return {}
 
 
 @pytest.fixture
-def answers(sessions: Sessions, jobs: Jobs, kept: dict[str, dict[str, Any]]) -> Answers:
+def answers(sessions: Sessions, jobs: Jobs, kept: dict[str, Any]) -> Answers:
     return Answers(sessions, Pipelines(sessions, jobs.batches.statuses), kept.__setitem__)
 
 
@@ -159,6 +161,22 @@ def test_a_full_queue_is_a_passing_fault_until_the_last_try(jobs: Jobs, sessions
     assert [message.payload["error"]["code"] for message in rows(sessions, WebhookDelivery)] == ["backlog_full"]
 
 
+def test_a_time_limit_is_a_passing_fault_until_the_last_try(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Timeout(Exception):
+        pass
+
+    def late(*_: object) -> None:
+        raise Timeout
+
+    monkeypatch.setattr(Batches, "submit", late)
+    limited = replace(jobs, timeouts=(Timeout,))
+    with pytest.raises(Timeout):
+        accept(limited)
+    for of, is_last in ((limited, True), (jobs, False)):
+        with pytest.raises(JobRefused, match="internal error"):
+            of.accept("job", REQUEST, None, is_last_try=is_last)
+
+
 def make_settings_of(jobs: Jobs, **changes: Any) -> Jobs:
     """The same with other settings."""
     settings = jobs.batches.settings.model_copy(update=changes)
@@ -181,7 +199,7 @@ def test_what_may_pass() -> None:
 
 
 def test_a_job_is_answered_when_its_batch_has_ended(
-    jobs: Jobs, answers: Answers, sessions: Sessions, bench: Bench, kept: dict[str, dict[str, Any]]
+    jobs: Jobs, answers: Answers, sessions: Sessions, bench: Bench, kept: dict[str, Any]
 ) -> None:
     with site(saying(ok(encoded()))) as there:
         images = [{"id": "a", "url": there.url}, {"id": "b", "url": "ftp://example.com/"}]
@@ -200,19 +218,37 @@ def test_a_job_is_answered_when_its_batch_has_ended(
     assert (job.answered_at is not None, job.request) == (True, {})
 
 
-def test_a_backend_that_is_away_is_asked_again_and_the_callback_waits(
-    jobs: Jobs, answers: Answers, sessions: Sessions, bench: Bench
+def test_a_backend_that_is_away_is_asked_again_and_holds_no_callback_up(
+    jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, Any]
 ) -> None:
-    def fail(job_id: str, result: dict[str, Any]) -> None:
+    def fail(job_id: str, told: Told) -> None:
         raise ConnectionError(job_id)
 
+    for number in range(AT_ONCE + 2):
+        accept(jobs, str(number), callback=HOOK)
+    end_as_failed(sessions)
+    for number in (AT_ONCE, AT_ONCE + 2, AT_ONCE + 2):
+        with pytest.raises(ConnectionError):
+            Answers(sessions, answers.pipelines, fail).give()
+        assert len(rows(sessions, WebhookDelivery)) == number
+    assert {job.answered_at for job in rows(sessions, PipelineJob)} == {None}
+    assert (answers.give(), answers.give()) == (AT_ONCE, 2)
+    assert len(rows(sessions, WebhookDelivery)) == len(kept) == AT_ONCE + 2
+
+
+def test_a_job_that_cannot_be_told_is_answered_with_an_error(
+    jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, Any]
+) -> None:
     accept(jobs, callback=HOOK)
     end_as_failed(sessions)
-    with pytest.raises(ConnectionError):
-        Answers(sessions, answers.pipelines, fail).give()
-    assert (rows(sessions, WebhookDelivery), rows(sessions, PipelineJob)[0].answered_at) == ([], None)
-    assert answers.give() == 1
-    assert len(rows(sessions, WebhookDelivery)) == 1
+    with sessions.begin() as session:
+        session.execute(update(PipelineJob).values(request={"pipeline": "random", "source_images": []}))
+    assert (answers.give(), answers.give()) == (1, 0)
+    told = kept["job"]
+    assert isinstance(told, AppError)
+    (message,) = rows(sessions, WebhookDelivery)
+    error = {"code": "internal_error", "detail": told.message}
+    assert (message.type, message.payload) == ("pipeline.failed", {"pipeline": "random", "error": error})
 
 
 def end_as_failed(sessions: Sessions) -> None:
@@ -222,13 +258,11 @@ def end_as_failed(sessions: Sessions) -> None:
         batches.finish_ended(session)
 
 
-def test_two_who_answer_tell_it_once(
-    jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, dict[str, Any]]
-) -> None:
+def test_two_who_answer_tell_it_once(jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, Any]) -> None:
     accept(jobs, callback=HOOK)
     end_as_failed(sessions)
 
-    def meanwhile(job_id: str, result: dict[str, Any]) -> None:
+    def meanwhile(job_id: str, told: Told) -> None:
         assert answers.give() == 1
 
     assert Answers(sessions, answers.pipelines, meanwhile).give() == 0
@@ -245,7 +279,7 @@ def test_without_a_backend_and_a_callback_it_is_over_all_the_same(
 
 
 def test_an_image_that_was_deleted_meanwhile_is_an_error(
-    jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, dict[str, Any]]
+    jobs: Jobs, answers: Answers, sessions: Sessions, kept: dict[str, Any]
 ) -> None:
     accept(jobs)
     end_as_failed(sessions)

@@ -37,7 +37,7 @@ def task(item: int, status: TaskStatus, **columns: Any) -> Task:
     return Task(id=uuid4(), item=item, status=status, finished_at=ended, **columns)
 
 
-def told(tasks: list[Task], images: list[str], refused: list[dict[str, str]] | None = None) -> dict[str, Any]:
+def told(tasks: list[Task], images: list[str], refused: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     batch = Batch(id=UUID(int=7), created_at=BEGUN, refused=refused or [])
     return outcome(batch, tasks, "random", [image(name) for name in images], NOW, lambda task: f"signed:{task.item}")
 
@@ -51,6 +51,14 @@ def test_it_becomes_the_fields_of_a_batch(settings: Settings) -> None:
     assert fields == {"priority": "interactive", "operation": "random", "format": "webp", "recipe": "shop"}
     assert asked(config=None).read(settings)[1] == {"priority": "interactive", "operation": "random"}
     assert asked(config={"priority": "bulk", "operation": "random"}).read(settings)[1]["priority"] == "bulk"
+
+
+@pytest.mark.parametrize(("number", "priority"), [(8, "interactive"), (9, "bulk")])
+def test_many_images_do_not_go_first(settings: Settings, number: int, priority: str) -> None:
+    images = [{"id": str(n), "url": "https://example.com/"} for n in range(number)]
+    assert asked(source_images=images).read(settings)[1]["priority"] == priority
+    named = asked(source_images=images, config={"priority": "interactive"})
+    assert named.read(settings)[1]["priority"] == "interactive"
 
 
 def test_what_makes_no_sense_is_refused(environment: dict[str, str]) -> None:
@@ -140,15 +148,17 @@ def test_what_is_still_at_work_is_neither() -> None:
     assert (found["errors"], found["total_time"]) == ([], 9.0)
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=30))
-def test_each_image_is_told_of_once_whichever_are_refused(taken: list[bool]) -> None:
-    names = [str(number) for number in range(len(taken))]
-    tasks = [task(number, TaskStatus.COMPLETED) for number, is_in in enumerate(taken) if is_in]
-    refused = [
-        {"name": "x", "code": name, "detail": "No."} for name, is_in in zip(names, taken, strict=True) if not is_in
-    ]
-    found = told(tasks, names, refused)
-    assert [each["source_image_id"] for each in found["detections"]] == [
-        n for n, is_in in zip(names, taken, strict=True) if is_in
-    ]
-    assert [each["source_image_id"] for each in found["errors"]] == [each["code"] for each in refused]
+@given(st.lists(st.sampled_from(["there", "deleted", "refused"]), min_size=1, max_size=30))
+def test_each_image_is_told_of_by_its_name_whichever_are_refused_or_deleted(fates: list[str]) -> None:
+    places = {fate: [str(n) for n, each in enumerate(fates) if each == fate] for fate in ("there", "refused")}
+    tasks = [task(int(n), TaskStatus.COMPLETED) for n in places["there"]]
+    refused = [{"item": int(n), "name": "x", "code": n, "detail": "No."} for n in places["refused"]]
+    found = told(tasks, [str(n) for n in range(len(fates))], refused)
+    assert [each["source_image_id"] for each in found["detections"]] == places["there"]
+    assert [each["source_image_id"] for each in found["errors"]] == places["refused"]
+
+
+def test_refusals_of_earlier_versions_have_the_places_that_are_left() -> None:
+    refused = [{"name": "x", "code": code, "detail": "No."} for code in "ac"]
+    found = told([task(1, TaskStatus.COMPLETED)], list("abc"), refused)
+    assert [each["source_image_id"] for each in found["errors"]] == ["a", "c"]

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from app.core.config import Settings
-from app.core.errors import InvalidRequest, TooManyRequests
+from app.core.errors import AppError, InvalidRequest, TooManyRequests
 from app.db import batches
 from app.db.base import Sessions
 from app.db.models import PipelineJob, Task
@@ -38,7 +38,7 @@ BUSY = TooManyRequests("Wait.", retry_after=77)
 class Requested:
     """A task in a worker's hands: what it is asked to do next is seen."""
 
-    def __init__(self, retries: int = 0, *, unsent: bool = False) -> None:
+    def __init__(self, retries: Any = 0, *, unsent: bool = False) -> None:
         self.request = type("Request", (), {"id": "job", "retries": retries})
         self.again: dict[str, Any] = {}
         self._unsent = unsent
@@ -158,6 +158,22 @@ def test_both_names_are_known_and_their_results_kept(worker: Celery, kept_at: Se
     assert worker.conf.result_backend == kept_at.celery_result_backend.get_secret_value()
     assert make_publisher_app(kept_at).conf.result_backend is None
     assert not worker.conf.task_create_missing_queues
+
+
+def test_what_cannot_be_told_is_a_failure(kept_at: Settings) -> None:
+    keep = result_keeper(kept_at)
+    assert keep is not None
+    keep("job", AppError("Of no use."))
+    with make_results_app(kept_at) as client:
+        with pytest.raises(ValueError, match=r"^Of no use\.$"):
+            AsyncResult("job", app=client).get(timeout=10)
+        client.backend.client.flushdb()
+
+
+@pytest.mark.parametrize("retries", [-1, "x", None, 1.5])
+def test_a_number_of_tries_has_to_be_one(retries: Any) -> None:
+    with pytest.raises(ValueError, match=r"^retries: "):
+        process_pipeline(Requested(retries), REQUEST)
 
 
 def test_without_a_backend_nothing_is_kept(settings: Settings) -> None:

@@ -1,7 +1,5 @@
 """`POST /process`: images through a pipeline, in one request. For clients of services that are called so."""
 
-from contextlib import suppress
-
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -12,7 +10,6 @@ from app.api.finishing import wait_for_all
 from app.api.schemas.pipelines import PipelineOut, described
 from app.api.v1.batches import taken_in
 from app.api.v1.uploads import IdempotencyKey
-from app.core.errors import NotFound
 from app.services.batches import Wanted
 from app.services.pipelines import PipelineRequest
 
@@ -46,8 +43,7 @@ async def process(
     wanted = Wanted(fields, request_id=request.state.request_id, idempotency_key=idempotency_key)
     batch_id = await taken_in(services, user, images, wanted, response)
     task_ids = await run_in_threadpool(services.pipelines.task_ids, batch_id)
-    with suppress(NotFound):  # one of them was deleted meanwhile
-        await wait_for_all(request, services, task_ids, user.id)
+    await wait_for_all(request, services, task_ids, user.id)
     found = await run_in_threadpool(services.pipelines.outcome, batch_id, asked.pipeline, asked.source_images)
     response.status_code = 200 if found.is_over else 202
     return PipelineOut.model_validate(found.told)

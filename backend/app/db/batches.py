@@ -66,12 +66,12 @@ def counts(session: Session, batch_ids: Sequence[UUID]) -> dict[UUID, Counts]:
     return found
 
 
-def items(session: Session, batch_id: UUID) -> Sequence[Task]:
-    """Its tasks with their originals, in the order of the batch."""
-    query = select(Task).join(Task.upload).options(contains_eager(Task.upload))
-    return session.scalars(
-        query.where(Task.batch_id == batch_id, Task.deleted_at.is_(None)).order_by(Task.item, Task.id)
-    ).all()
+def items(session: Session, batch_id: UUID, *, with_deleted: bool = False) -> Sequence[Task]:
+    """Its tasks with their originals, in the order of the batch; also those that their owner has deleted, if asked."""
+    query = select(Task).join(Task.upload).options(contains_eager(Task.upload)).where(Task.batch_id == batch_id)
+    if not with_deleted:
+        query = query.where(Task.deleted_at.is_(None))
+    return session.scalars(query.order_by(Task.item, Task.id)).all()
 
 
 def cancel(session: Session, batch_id: UUID) -> int:

@@ -6,25 +6,14 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session
 
-from app.db.models import Batch, PipelineJob, Task, WebhookDelivery
+from app.db.models import Batch, PipelineJob, WebhookDelivery
 from app.db.tasks import seconds
-
-
-def task_ids(session: Session, batch_id: UUID) -> Sequence[UUID]:
-    """The batch's tasks, in its order."""
-    return session.scalars(select(Task.id).where(Task.batch_id == batch_id).order_by(Task.item)).all()
 
 
 def batch(session: Session, batch_id: UUID) -> Batch:
     return session.scalars(select(Batch).where(Batch.id == batch_id)).one()
-
-
-def tasks(session: Session, batch_id: UUID) -> Sequence[Task]:
-    """All of the batch's with their originals, in its order; also those that their owner has deleted."""
-    query = select(Task).join(Task.upload).options(contains_eager(Task.upload))
-    return session.scalars(query.where(Task.batch_id == batch_id).order_by(Task.item)).all()
 
 
 def has(session: Session, job_id: str) -> bool:
@@ -38,10 +27,17 @@ def add(session: Session, job_id: str, batch_id: UUID, request: dict[str, Any], 
 
 
 def ended(session: Session, *, limit: int) -> Sequence[PipelineJob]:
-    """Jobs that are still to be answered and whose batches have ended, the oldest first."""
+    """Jobs that are still to be answered and whose batches have ended: with a callback first, then the oldest."""
     query = select(PipelineJob).join(Batch, Batch.id == PipelineJob.batch_id)
     query = query.where(PipelineJob.answered_at.is_(None), Batch.finished_at.is_not(None))
-    return session.scalars(query.order_by(PipelineJob.created_at).limit(limit)).all()
+    order = PipelineJob.callback_url.is_(None), PipelineJob.created_at
+    return session.scalars(query.order_by(*order).limit(limit)).all()
+
+
+def forget_callback(session: Session, job_id: str) -> None:
+    """Its message is written."""
+    own = update(PipelineJob).where(PipelineJob.id == job_id)
+    session.execute(own.values(callback_url=None).execution_options(synchronize_session=False))
 
 
 def answer(session: Session, job_id: str) -> bool:

@@ -28,7 +28,10 @@ AT_ONCE = 20  # answers
 LONGEST = 1000  # characters of what is said of a job that is refused
 DELIVERIES = UUID("5f0ad9a5-8c0f-4a60-9d0e-5b9a3d0f6a51")  # one delivery for each job: its id is made out of the job's
 
-KeepResult = Callable[[str, dict[str, Any]], None]  # for the client to fetch; raises when the backend does not answer
+ADDRESSES = 86_400  # seconds that a result's addresses hold at least: a callback is tried for a day
+
+Told = dict[str, Any] | AppError  # what a job has come to; an error: that cannot be told
+KeepResult = Callable[[str, Told], None]  # for the client to fetch; raises when the backend does not answer
 
 log = get_logger(__name__)
 
@@ -38,7 +41,7 @@ class JobRefused(AppError):
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same job may be taken in later."""
+    """Whether the same may be done later."""
     if isinstance(error, SQLAlchemyError):
         return not isinstance(error, DataError)
     # The other one is the same message, which somebody else is still at work on.
@@ -48,18 +51,19 @@ def is_passing(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Jobs:
-    """Taking in: the use case with the parts that it works on."""
+    """Taking in: the use case with the parts that it works on. `timeouts` are what the runtime raises at its limit."""
 
     sessions: Sessions
     accounts: Accounts
     batches: Batches
+    timeouts: tuple[type[Exception], ...] = ()
 
     def accept(self, job_id: str, asked: object, callback_url: object, *, is_last_try: bool) -> None:
-        """Submit the job's batch, unless that has been done. Raises `JobRefused`, or a passing error."""
+        """Submit the job's batch, unless that has been done. Raises `JobRefused`, or what may pass."""
         try:
             self._accept(job_id, asked, callback_url)
         except Exception as error:
-            if is_passing(error) and not is_last_try:
+            if not is_last_try and (is_passing(error) or isinstance(error, self.timeouts)):
                 raise
             raise self._refuse(job_id, asked, callback_url, error) from error
 
@@ -94,14 +98,9 @@ class Jobs:
         return refused
 
     def _call_back(self, job_id: str, url: str, asked: object, refused: JobRefused) -> None:
-        named = asked.get("pipeline") if isinstance(asked, dict) else None
-        payload = {
-            "pipeline": _plain(named) if isinstance(named, str) else None,
-            "error": {"code": refused.code, "detail": _plain(refused.message)},
-        }
         user = self.accounts.of_the_house(CELERY)
         with self.sessions.begin() as session:
-            pipelines.tell(session, _delivery_id(job_id), user.id, url, "pipeline.failed", payload)
+            pipelines.tell(session, _delivery_id(job_id), user.id, url, *_message(asked, refused))
 
 
 @dataclass(frozen=True)
@@ -113,29 +112,54 @@ class Answers:
     keep_result: KeepResult | None
 
     def give(self) -> int:
-        """Answer jobs whose batches have ended, a number of them; returns how many."""
+        """Answer jobs whose batches have ended, a number of them; returns how many.
+
+        All are called back before any result is kept: a backend that is away holds no callback up.
+        """
         with self.sessions.begin() as session:
             jobs = pipelines.ended(session, limit=AT_ONCE)
-        return sum(self._answer(job) for job in jobs)
+        told = [(job, self._told(job)) for job in jobs]
+        for job, what in told:
+            if job.callback_url is not None:
+                self._call_back(job, job.callback_url, what)
+        return sum(self._finish(job, what) for job, what in told)
 
-    def _answer(self, job: PipelineJob) -> bool:
+    def _told(self, job: PipelineJob) -> Told:
         try:
             images = [SourceImage.model_construct(**image) for image in job.request["source_images"]]
-            told = self.pipelines.outcome(job.batch_id, job.request["pipeline"], images).told
-        except (LookupError, TypeError, AppError):  # it must not hold up those behind it
-            log.exception("job_not_told", job_id=job.id)
-            return False
+            return self.pipelines.outcome(job.batch_id, job.request["pipeline"], images, at_least=ADDRESSES).told
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.exception("job_not_told", job_id=job.id)  # it must not hold up those behind it
+            return AppError("What the job has come to cannot be told because of an internal error.")
+
+    def _call_back(self, job: PipelineJob, url: str, told: Told) -> None:
+        with self.sessions.begin() as session:
+            user_id = pipelines.batch(session, job.batch_id).user_id
+            said = _message(job.request, told)
+            pipelines.tell(session, _delivery_id(job.id), user_id, url, *said, job.batch_id)
+            pipelines.forget_callback(session, job.id)
+
+    def _finish(self, job: PipelineJob, told: Told) -> bool:
         if self.keep_result is not None:
-            self.keep_result(job.id, told)  # first: it may be done twice, and the callback only once
+            self.keep_result(job.id, told)  # first: it may be done twice
         with self.sessions.begin() as session:
             if not pipelines.answer(session, job.id):
                 return False
-            if job.callback_url is not None:
-                user_id = pipelines.batch(session, job.batch_id).user_id
-                said = "pipeline.completed", told
-                pipelines.tell(session, _delivery_id(job.id), user_id, job.callback_url, *said, job.batch_id)
         log.info("job_answered", job_id=job.id, batch_id=str(job.batch_id))
         return True
+
+
+def _message(asked: object, told: Told) -> tuple[str, dict[str, Any]]:
+    """A callback's type and its body."""
+    if not isinstance(told, AppError):
+        return "pipeline.completed", told
+    named = asked.get("pipeline") if isinstance(asked, dict) else None
+    return "pipeline.failed", {
+        "pipeline": _plain(named) if isinstance(named, str) else None,
+        "error": {"code": told.code, "detail": _plain(told.message)},
+    }
 
 
 def _read(asked: object) -> PipelineRequest:

@@ -13,11 +13,11 @@ from app.core.errors import InvalidRequest
 from app.core.operations import operations
 from app.core.states import TaskStatus
 from app.core.validation import is_text
-from app.db import pipelines, retention
+from app.db import batches, pipelines, retention
 from app.db.base import Sessions
 from app.db.models import Batch, Task
 from app.services.imports import ImageUrl
-from app.services.orders import Priority
+from app.services.orders import priority_of
 from app.services.status import Statuses
 from app.version import VERSION
 
@@ -68,7 +68,7 @@ class PipelineRequest(BaseModel):
         if len(self.source_images) > settings.max_batch_files:
             message = f"source_images: at most {settings.max_batch_files} are taken; send the others by themselves."
             raise InvalidRequest(message, code="too_many_files")
-        named = {"priority": Priority.INTERACTIVE, **(self.config or {})}
+        named = {"priority": priority_of(len(self.source_images)), **(self.config or {})}
         if named.setdefault("operation", self.pipeline) != self.pipeline:
             message = "config: the operation is what `pipeline` names; leave it out here."
             raise InvalidRequest(message, code="invalid_option")
@@ -92,15 +92,19 @@ class Pipelines:
 
     def task_ids(self, batch_id: UUID) -> Sequence[UUID]:
         with self.sessions.begin() as session:
-            return pipelines.task_ids(session, batch_id)
+            return [task.id for task in batches.items(session, batch_id)]
 
-    def outcome(self, batch_id: UUID, pipeline: str, images: Sequence[SourceImage]) -> Outcome:
-        """Of the batch that these images were submitted as. The addresses in it are signed now."""
+    def outcome(self, batch_id: UUID, pipeline: str, images: Sequence[SourceImage], *, at_least: int = 0) -> Outcome:
+        """Of the batch that these images were submitted as. Its addresses are signed now, for so long `at_least`."""
         with self.sessions.begin() as session:
             batch = pipelines.batch(session, batch_id)
-            tasks = pipelines.tasks(session, batch_id)
+            tasks = batches.items(session, batch_id, with_deleted=True)
             now = retention.now(session)
-        told = outcome(batch, tasks, pipeline, images, now, lambda task: self.statuses.view(task).presigned_url)
+
+        def presign(task: Task) -> str | None:
+            return self.statuses.view(task, at_least=at_least).presigned_url
+
+        told = outcome(batch, tasks, pipeline, images, now, presign)
         return Outcome(told, all(task.finished_at for task in tasks))
 
 
@@ -126,10 +130,10 @@ def outcome(
 
 
 def _refused(batch: Batch, tasks: Sequence[Task], images: Sequence[SourceImage]) -> Iterator[dict[str, Any]]:
-    """A refused image has taken a place, too: those of no task are theirs, in the same order."""
-    taken = {task.item for task in tasks}
-    places = (place for place in range(len(images)) if place not in taken)
-    for place, entry in zip(places, batch.refused, strict=False):
+    # Of a batch of an earlier version: the places of no task, in their order.
+    free = iter(sorted(set(range(len(images))) - {task.item for task in tasks}))
+    for entry in batch.refused:
+        place = entry["item"] if "item" in entry else next(free)
         yield {"source_image_id": images[place].id, "code": entry["code"], "detail": entry["detail"]}
 
 

@@ -113,11 +113,11 @@ class Statuses:
             opened.pop_all()
         return Picture(file, size, content_type(key), disposition(result_name(task), attachment=True))
 
-    def view(self, task: Task) -> TaskView:
-        """The task, with its upload, and addresses that are signed now."""
+    def view(self, task: Task, *, at_least: int = 0) -> TaskView:
+        """The task, with its upload, and addresses that are signed now, for so many seconds `at_least`."""
         if task.result_key is None:
             return TaskView(task, None, None)
-        presigned = self.store.presign(task.result_key, filename=result_name(task))
+        presigned = self.store.presign(task.result_key, filename=result_name(task), at_least=at_least)
         return TaskView(task, presigned.partition("?")[0], presigned)
 
 

@@ -62,9 +62,10 @@ class ObjectStore(Protocol):
         """Every object whose key begins so."""
         ...
 
-    def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
+    def presign(self, key: str, *, filename: str, attachment: bool = True, at_least: int = 0) -> str:
         """An address that anyone may read the object from for a limited time, as its own type and under this name.
 
+        `at_least`: for so many seconds, where addresses otherwise hold for less.
         Without its query it is the object's plain address on the public endpoint, where it is refused.
         """
         ...

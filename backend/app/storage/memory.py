@@ -40,7 +40,7 @@ class MemoryStore:
             if key.startswith(prefix):
                 yield StoredObject(key, len(data), self.times[key])
 
-    def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
+    def presign(self, key: str, *, filename: str, attachment: bool = True, at_least: int = 0) -> str:
         return f"memory://{key}?as={quote(disposition(filename, attachment=attachment))}"
 
     def presign_put(self, key: str, *, content_type: str, size_bytes: int) -> SignedPut:

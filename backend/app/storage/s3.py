@@ -102,7 +102,7 @@ class S3Store:
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
 
-    def presign(self, key: str, *, filename: str, attachment: bool = True) -> str:
+    def presign(self, key: str, *, filename: str, attachment: bool = True, at_least: int = 0) -> str:
         with _faults():
             url = self._signer.generate_presigned_url(
                 "get_object",
@@ -112,7 +112,7 @@ class S3Store:
                     "ResponseContentType": content_type(key),
                     "ResponseContentDisposition": disposition(filename, attachment=attachment),
                 },
-                ExpiresIn=self._ttl,
+                ExpiresIn=max(self._ttl, at_least),
             )
         return self._published(url)
 

@@ -35,6 +35,7 @@ def make_worker_app(settings: Settings) -> Celery:
         task_reject_on_worker_lost=False,
         task_soft_time_limit=timing.soft_limit,
         task_time_limit=timing.hard_limit,
+        worker_consumer="app.tasks.consumer:Consumer",
         worker_pool="app.tasks.pool:TaskPool",  # prefork
         # A forked copy of a process with threads and native libraries is not safe to run in.
         worker_pool_start_method="spawn",
@@ -72,7 +73,7 @@ def make_worker_app(settings: Settings) -> Celery:
 def make_publisher_app(settings: Settings) -> Celery:
     """The side that rings: gives up within a few seconds, whatever the broker does.
 
-    It must never set time limits: Celery stamps the publisher's into the message, over the worker's own.
+    It sets no time limits: Celery would stamp them into the message, and the worker drops all but its own.
     """
     app = Celery("quickbg", broker=settings.broker_url, set_as_current=False)
     app.conf.update(

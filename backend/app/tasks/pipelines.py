@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from celery import Task, shared_task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject
 
 from app.core.errors import ServiceUnavailable, TooManyRequests
 from app.core.logging import get_logger
-from app.services.jobs import JobRefused, is_passing
+from app.services.jobs import JobRefused
 from app.tasks.celery_app import FOREIGN
 from app.tasks.worker import runtime
 from app.version import VERSION
@@ -27,12 +27,14 @@ log = get_logger(__name__)
 def process_pipeline(self: Task, request: Any = None, callback_url: Any = None) -> None:
     """Take a job in. What its batch has come to is the task's result, and is sent to `callback_url`."""
     number = self.request.retries
+    if not isinstance(number, int) or number < 0:
+        raise ValueError("retries: the number of tries before this one is expected.")
     try:
         runtime().jobs.accept(str(self.request.id), request, callback_url, is_last_try=number >= TRIES)
     except JobRefused as refused:
         raise ValueError(str(refused)) from None
     except Exception as error:
-        if number >= TRIES or not (is_passing(error) or isinstance(error, SoftTimeLimitExceeded)):
+        if number >= TRIES:
             raise
         _try_again(self, error, gap(number, error))
     raise Ignore  # the result is the sweeper's to keep

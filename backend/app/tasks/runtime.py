@@ -104,7 +104,8 @@ class Runtime:
         limiter = Limiter(self._settings.redis_url.get_secret_value(), self._counts)
         limits = Limits(self._settings, limiter, self._counts)
         batches = make_batches(self._settings, self._sessions, self._store, self._bell, limits)
-        return Jobs(self._sessions, Accounts(self._settings, self._sessions), batches)
+        accounts = Accounts(self._settings, self._sessions)
+        return Jobs(self._sessions, accounts, batches, timeouts=(SoftTimeLimitExceeded,))
 
     @cached_property
     def health(self) -> Health:
