@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from app.core.config import Settings
 from app.core.errors import NotAuthenticated, TooManyRequests
+from app.db import login_failures
 from app.db.base import Sessions
 from app.db.login_failures import Rule
 from app.db.models import Login, LoginFailure
@@ -19,6 +20,7 @@ from app.services.logins import Logins
 from app.services.retention import Retention
 from app.services.throttle import Throttle
 from app.storage.memory import MemoryStore
+from tests.embedded_services import wait_for
 from tests.factories import ago
 
 ADA = "ada@example.com"
@@ -154,6 +156,30 @@ def test_right_passwords_do_not_use_up_an_address(throttle: Throttle, sessions: 
     for _ in range(60):
         succeed(throttle, ADA, "192.0.2.7")
     assert failures(sessions) == {"both": 1, "account": 1, "address": 1}
+
+
+def test_right_passwords_at_the_same_moment_are_all_taken_back(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        session.add(LoginFailure(subject="address:1", failures=2))
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            login_failures.take_back(session, "address:1")
+
+            def take_back() -> None:
+                with sessions.begin() as other:
+                    login_failures.take_back(other, "address:1")
+
+            second = pool.submit(take_back)
+            wait_for(lambda: is_waiting(sessions), "the other one waits for this")
+        second.result(timeout=10)
+    with sessions.begin() as session:
+        assert session.scalar(select(func.count()).select_from(LoginFailure)) == 0
+
+
+def is_waiting(sessions: Sessions) -> bool:
+    with sessions.begin() as session:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(session.scalar(waiting))
 
 
 def test_an_address_that_is_refused_does_not_count_for_the_account(

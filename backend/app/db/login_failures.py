@@ -53,8 +53,11 @@ def forget(session: Session, subject: str) -> None:
 def take_back(session: Session, subject: str) -> None:
     """A try that was counted was none: its password was right."""
     own = LoginFailure.subject == subject
-    session.execute(delete(LoginFailure).where(own, LoginFailure.failures == 1))
-    session.execute(update(LoginFailure).where(own).values(failures=LoginFailure.failures - 1, blocked_until=None))
+    # Others take back at the same moment: whoever had to wait for them looks at what they have left.
+    fewer = update(LoginFailure).where(own, LoginFailure.failures > 1)
+    fewer = fewer.values(failures=LoginFailure.failures - 1, blocked_until=None)
+    if session.scalar(fewer.returning(LoginFailure.failures)) is None:
+        session.execute(delete(LoginFailure).where(own, LoginFailure.failures == 1))
 
 
 def forget_old(session: Session, *, limit: int, grace: float) -> int:
