@@ -10,7 +10,6 @@ from app.api.finishing import wait_for_all
 from app.api.schemas.pipelines import PipelineOut, described
 from app.api.v1.batches import taken_in
 from app.api.v1.uploads import IdempotencyKey
-from app.services.batches import Wanted
 from app.services.pipelines import PipelineRequest
 
 LATER = {
@@ -40,8 +39,7 @@ async def process(
     """Waits for all of them, SYNC_WAIT_SECONDS at most; they are a batch. One that fails never fails the others."""
     asked = await read_json(request, PipelineRequest)
     images, fields = asked.read(services.settings)
-    wanted = Wanted(fields, request_id=request.state.request_id, idempotency_key=idempotency_key)
-    batch_id = await taken_in(services, user, images, wanted, response)
+    batch_id = await taken_in(request, response, services, user, images, fields, idempotency_key)
     task_ids = await run_in_threadpool(services.pipelines.task_ids, batch_id)
     await wait_for_all(request, services, task_ids, user.id)
     found = await run_in_threadpool(services.pipelines.outcome, batch_id, asked.pipeline, asked.source_images)

@@ -17,7 +17,6 @@ from app.api.v1.batches import open_batch_form, read_parts, submit_parts
 from app.api.v1.health import health_router, metrics_router
 from app.api.v1.images import PICTURE
 from app.api.v1.uploads import IdempotencyKey, accepted, open_form, read_form, take_in
-from app.core.options import CONTENT_TYPES
 from app.core.states import TaskStatus
 from app.services.status import TaskView
 
@@ -98,10 +97,7 @@ def cancel_job(job_id: UUID, services: ServicesDep, user: VisitingWriter) -> Job
     "/jobs/{job_id:uuid}/download",
     summary="The finished picture itself",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": dict.fromkeys(CONTENT_TYPES.values(), PICTURE)},
-        **responses(401, 404, 409, 410, 422, 503),
-    },
+    responses=PICTURE | responses(401, 404, 409, 410, 422, 503),
 )
 def download_job(job_id: UUID, services: ServicesDep, user: Visitor) -> StreamingResponse:
     return picture(services, job_id, user.id)

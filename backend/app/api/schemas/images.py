@@ -162,14 +162,13 @@ class FlowsStarted(BaseModel):
     refused: list[ImageOut] = Field(description="Images that have no flow, each with its reason.")
 
     @classmethod
-    def of(cls, batch: Batch, views: Sequence[TaskView], images: Sequence[ImageUrl]) -> Self:
-        found = ImagesOut.of(batch, views, images)
+    def of(cls, batch: Batch, task_ids: Sequence[UUID], images: Sequence[ImageUrl]) -> Self:
         return cls(
-            flow_ids=[each.task_id for each in found.results if each.task_id is not None],
+            flow_ids=list(task_ids),
             message=f"Started processing {batch.total} images",
             image_count=batch.total,
             digital_asset_count=batch.total,
-            refused=[each for each in found.results if each.task_id is None],
+            refused=[_refused(images[entry["item"]], entry) for entry in batch.refused if "item" in entry],
         )
 
 

@@ -1,7 +1,7 @@
 """`/batches`: many pictures at once."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -75,12 +75,21 @@ async def submit_parts(
     if not parts:
         raise InvalidRequest("No pictures: files, zip archives, image URLs or keys are expected.", code="file_missing")
     name = named.pop("name", None) or None
-    wanted = Wanted(named, name, request_id=request.state.request_id, idempotency_key=idempotency_key)
-    return await taken_in(services, user, parts, wanted, response)
+    return await taken_in(request, response, services, user, parts, named, idempotency_key, name)
 
 
-async def taken_in(services: Services, user: User, parts: Sequence[Part], wanted: Wanted, response: Response) -> UUID:
+async def taken_in(
+    request: Request,
+    response: Response,
+    services: Services,
+    user: User,
+    parts: Sequence[Part],
+    fields: Mapping[str, object],
+    idempotency_key: str | None,
+    name: str | None = None,
+) -> UUID:
     """Submit a batch, and say in the answer's headers where it is."""
+    wanted = Wanted(fields, name, request_id=request.state.request_id, idempotency_key=idempotency_key)
     async with INTAKE.one(user):
         batch_id, replayed = await run_in_threadpool(services.batches.submit, user, parts, wanted)
     if replayed:

@@ -16,10 +16,11 @@ from app.api.v1.batches import taken_in
 from app.api.v1.uploads import LINKS, IdempotencyKey, open_form, read_form, take_in
 from app.core.options import CONTENT_TYPES
 from app.core.states import TERMINAL, TaskStatus
-from app.services.batches import Wanted
 from app.services.orders import priority_of
 
-PICTURE = {"schema": {"type": "string", "format": "binary"}}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES.values()}}
+}
 LATER = {
     "description": "It takes longer; here is where to ask.",
     "headers": {"Location": {"schema": {"type": "string"}}},
@@ -41,7 +42,7 @@ router = APIRouter(tags=["images"])
     summary="Send or name an image, and get the picture itself",
     response_class=Response,
     responses={
-        200: {"content": dict.fromkeys(CONTENT_TYPES.values(), PICTURE)},
+        **PICTURE,
         202: {"model": TaskOut, "links": LINKS, **LATER},
         **responses(400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 503),
     },
@@ -83,8 +84,7 @@ async def remove_backgrounds(
     """Waits for all of them, SYNC_WAIT_SECONDS at most; they are a batch. One that fails never fails the others."""
     images, fields = (await read_json(request, ImagesIn)).read(most=services.settings.max_batch_files)
     fields = {"priority": priority_of(len(images)), **fields}
-    wanted = Wanted(fields, request_id=request.state.request_id, idempotency_key=idempotency_key)
-    batch_id = await taken_in(services, user, images, wanted, response)
+    batch_id = await taken_in(request, response, services, user, images, fields, idempotency_key)
     task_ids = await run_in_threadpool(services.pipelines.task_ids, batch_id)
     await wait_for_all(request, services, task_ids, user.id)
     batch = (await run_in_threadpool(services.batches.get, batch_id, user.id)).batch

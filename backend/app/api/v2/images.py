@@ -9,7 +9,6 @@ from app.api.errors import responses
 from app.api.schemas.images import Flows, FlowsOut, FlowsStarted, ImagesIn
 from app.api.v1.batches import taken_in
 from app.api.v1.uploads import IdempotencyKey
-from app.services.batches import Wanted
 
 router = APIRouter(prefix="/api/v2/remove-backgrounds", tags=["images"])
 
@@ -29,10 +28,9 @@ async def start(
 ) -> FlowsStarted:
     """Answers at once. They are a batch, and each flow is a task."""
     images, fields = (await read_json(request, ImagesIn)).read(most=services.settings.max_batch_files)
-    wanted = Wanted(fields, request_id=request.state.request_id, idempotency_key=idempotency_key)
-    batch_id = await taken_in(services, user, images, wanted, response)
+    batch_id = await taken_in(request, response, services, user, images, fields, idempotency_key)
     batch = (await run_in_threadpool(services.batches.get, batch_id, user.id)).batch
-    return FlowsStarted.of(batch, await run_in_threadpool(services.batches.results, batch_id, user.id), images)
+    return FlowsStarted.of(batch, await run_in_threadpool(services.pipelines.task_ids, batch_id), images)
 
 
 @router.post(
