@@ -49,7 +49,7 @@ def outcome(services: RunningServices, small_model: str, tmp_path_factory: pytes
         "MODEL_PATH": small_model,
         "WORKER_CONCURRENCY": "2",
         "LEASE_SECONDS": str(LEASE),
-        "TASK_TIMEOUT_SECONDS": "5",
+        "TASK_TIMEOUT_SECONDS": "12",
         "TASK_RETRY_DELAY_SECONDS": "0.2",
         "WORKER_MEMORY_LIMIT_BYTES": str(1 << 30),
         "FAILPOINTS": ";".join(POISON.values()),
@@ -106,8 +106,8 @@ def attempts(deployment: Deployment, task_id: UUID) -> list[float]:
     [
         ("kill", "worker_lost", 4, LEASE - 1),
         ("memory", "oom", 4, LEASE - 1),
-        ("hoard", "oom", 4, 15),
-        ("spin", "timeout", 1, 22),
+        ("hoard", "oom", 4, 12),
+        ("spin", "timeout", 1, 34),
     ],
 )
 def test_a_poisonous_picture_fails_for_what_it_did(
