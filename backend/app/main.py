@@ -9,7 +9,7 @@ from starlette.types import Lifespan
 
 from app.api import docs, errors, middleware, process
 from app.api.bodies import MAX_JSON
-from app.api.compat import studio
+from app.api.compat import rembg, removebg, removebg_account, removebg_improve, studio
 from app.api.deps import Services
 from app.api.drain import Drain
 from app.api.metrics import Metrics
@@ -28,6 +28,8 @@ from app.services.changes import Changes
 from app.services.control import Control
 from app.services.counting import Bookkeeping, Counts
 from app.services.fleet import Fleet
+from app.services.given_up import GivenUp
+from app.services.improving import Improving
 from app.services.limiter import Limiter
 from app.services.limits import Limits
 from app.services.logins import Logins
@@ -65,19 +67,17 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
     metrics = _metrics(settings, make_sessions(health_db))
     drain = Drain(settings.drain_seconds)
     changes = Changes(settings.sqlalchemy_url)
-    limiter = Limiter(settings.redis_url.get_secret_value(), counts)
-    limits = Limits(settings, limiter, counts)
+    limits = Limits(settings, Limiter(settings.redis_url.get_secret_value(), counts), counts)
     intake = make_batches(settings, sessions, store, bell, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bell.start()
-        bookkeeping.start()
-        changes.start()
+        for started in (bell, bookkeeping, changes):
+            started.start()
         drain.install()
         end_waits_on_stop(changes)
         yield
-        for part in (changes, bell, bookkeeping, metrics, health, publisher, pinged, limiter):
+        for part in (changes, bell, bookkeeping, metrics, health, publisher, pinged, limits.limiter):
             part.close()
         health_db.dispose()
         db.dispose()
@@ -89,6 +89,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         logins=Logins(settings, sessions, Throttle(sessions)),
         api_keys=ApiKeys(sessions),
         imports=intake.imports,
+        given_up=GivenUp(sessions, intake.imports, intake.statuses),
         batches=intake,
         statuses=intake.statuses,
         control=Control(sessions, store, bell, limits, intake.submissions),
@@ -104,6 +105,7 @@ def create_app(settings: Settings | None = None, *, store: ObjectStore | None = 
         recipes=intake.orders.recipes,
         orders=intake.orders,
         pipelines=Pipelines(sessions, intake.statuses),
+        improving=Improving(settings, store, limits),
     )
     return app
 
@@ -128,7 +130,11 @@ def _routed(lifespan: Lifespan[FastAPI], settings: Settings, drain: Drain, metri
     app.include_router(v2_images.router, max_body_size=MAX_JSON)
     app.include_router(process.router, max_body_size=MAX_JSON)
     app.include_router(studio.router, max_body_size=middleware.largest_body(settings))
+    app.include_router(rembg.router, max_body_size=middleware.largest_body(settings))
+    app.include_router(removebg.router, max_body_size=middleware.largest_body(settings))
     app.include_router(studio.batch_router, max_body_size=settings.max_batch_bytes)
+    app.include_router(removebg_account.router)
+    app.include_router(removebg_improve.router, max_body_size=middleware.largest_body(settings))
     app.include_router(health_router)
     app.include_router(metrics_router)
     app.include_router(root_router)

@@ -23,7 +23,7 @@ from tests.api.accounts import PASSWORD, log_in, promote, register
 from tests.api.conftest import bearer
 from tests.api.working import working
 from tests.conftest import make_settings
-from tests.doors.operations import Operation, operations
+from tests.doors.operations import Operation, operations, told
 from tests.doors.people import dead_credentials, missing_ids
 from tests.embedded_services import wait_for
 from tests.factories import make_batch, make_task, row
@@ -50,6 +50,11 @@ OPEN = {
     "POST /api/jobs/{job_id}/cancel",
     "GET /api/jobs/{job_id}/download",
     "GET /api/failed-jobs",
+    "GET /api/remove",
+    "POST /api/remove",
+    "GET /v1.0/account",
+    "POST /v1.0/improve",
+    "POST /v1.0/removebg",
 }
 FAILED: dict[str, Any] = {"status": "failed", "finished_at": func.now(), "error_code": "image_corrupt"}
 FILE = ("cup.jpg", encoded(subject(200, 160)))
@@ -76,7 +81,9 @@ def open_api(environment: dict[str, str], bench: Bench) -> Iterator[Open]:
 @pytest.fixture
 def client(open_api: Open) -> TestClient:
     """Of a server with open doors; it shows no credentials."""
-    return open_api(open_doors=True, metrics_open=False, sync_wait_seconds=0)
+    return open_api(
+        open_doors=True, metrics_open=False, sync_wait_seconds=0, drop_in_wait_seconds=0, improve_enabled=True
+    )
 
 
 def private(client: TestClient) -> list[Operation]:
@@ -95,10 +102,6 @@ def guest(sessions: Sessions) -> User | None:
         return users.by_email(session, GUESTS)
 
 
-def refused(answer: Any) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
-
-
 def test_what_is_closed_stays_closed(client: TestClient) -> None:
     found: dict[bool, set[str]] = {True: set(), False: set()}
     for operation in private(client):
@@ -111,10 +114,10 @@ def test_what_is_closed_stays_closed(client: TestClient) -> None:
 
 
 def test_without_it_everything_is_closed(open_api: Open, sessions: Sessions) -> None:
-    client = open_api(sync_wait_seconds=0)
+    client = open_api(sync_wait_seconds=0, drop_in_wait_seconds=0, improve_enabled=True)
     for operation in opened(client):
         for way in operation.ways(missing_ids()):
-            assert refused(way.send(client, {})) == (401, "not_authenticated"), way
+            assert told(way.send(client, {})) == way.refused(401, "not_authenticated"), way
     assert guest(sessions) is None
 
 
@@ -173,7 +176,7 @@ def test_wrong_credentials_make_nobody_a_guest(client: TestClient, settings: Set
     for name, headers in wrong.items():
         for operation in opened(client):
             way = next(operation.ways(missing_ids()))
-            assert way.send(client, headers).status_code == 401, f"{way} with {name}"
+            assert way.send(client, headers).status_code == way.refused(401, "")[0], f"{way} with {name}"
     assert guest(sessions) is None
 
 
@@ -208,7 +211,7 @@ def test_an_administrator_can_shut_the_guests_out(
     assert client.patch(url, json={"is_active": False}, headers=own).status_code == 200
     for operation in opened(client):
         for way in operation.ways(missing_ids()):
-            assert refused(way.send(client, {})) == (403, "account_disabled"), way
+            assert told(way.send(client, {})) == way.refused(403, "account_disabled"), way
     assert client.get("/api/failed-jobs", headers=own).status_code == 200
     assert client.patch(url, json={"is_active": True}, headers=own).status_code == 200
     assert client.get(job).status_code == 200
@@ -229,8 +232,8 @@ def test_nobody_is_a_guest_by_name(client: TestClient, settings: Settings, sessi
     for made in (False, True):
         if made:
             accounts.of_the_house(address.strip().lower())
-        assert refused(register(client, address)) == (422, "invalid_request")
+        assert told(register(client, address)) == (422, "invalid_request")
         for password in (PASSWORD, "x"):
-            assert refused(log_in(client, address, password)) == (401, "wrong_credentials")
+            assert told(log_in(client, address, password)) == (401, "wrong_credentials")
         with pytest.raises(InvalidRequest, match="nobody logs in"):
             accounts.make_admin(address, PASSWORD)

@@ -6,7 +6,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ from tests.pictures import encoded
 GONE: Message = {"type": "http.disconnect"}
 
 
-def run(bodies: list[bytes], pace: Pace, room: Room, who: str = "a") -> tuple[list[Message], Receiving]:
+def run(
+    bodies: list[bytes], pace: Pace, room: Room, who: str = "a", headers: Sequence[tuple[bytes, bytes]] = ()
+) -> tuple[list[Message], Receiving]:
     """All that comes, when these bodies come at once and then nothing more."""
     waiting = iter(bodies)
 
@@ -46,7 +49,7 @@ def run(bodies: list[bytes], pace: Pace, room: Room, who: str = "a") -> tuple[li
         assert await reading() == GONE
         return found
 
-    reading = Receiving({"type": "http", "state": {}, "client": (who, 1)}, receive, pace, room)
+    reading = Receiving({"type": "http", "state": {}, "headers": headers, "client": (who, 1)}, receive, pace, room)
     return asyncio.run(read_all()), reading
 
 
@@ -107,6 +110,60 @@ def test_there_is_room_for_so_much_and_it_is_given_back() -> None:
     assert not room.take("b", 1)
 
 
+def test_a_body_that_tells_its_length_waits_for_its_room_before_it_is_read() -> None:
+    room = Room(10, 10)
+    messages: list[Message] = [{"type": "http.request", "body": b"12345678", "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    async def both() -> Message:
+        assert room.take("a", 5)
+        scope = {"type": "http", "state": {}, "headers": [(b"content-length", b"8")], "client": ("a", 1)}
+        reading = Receiving(scope, receive, Pace(5, 0), room)
+        waiting = asyncio.create_task(reading())
+        await asyncio.sleep(0)
+        room.give_back("a", 1)  # not enough yet
+        await asyncio.sleep(0)
+        assert messages
+        room.give_back("a", 4)
+        message = await waiting
+        assert not room.take("b", 3)
+        reading.end()
+        return message
+
+    assert asyncio.run(both())["body"] == b"12345678"
+    assert room.take("b", 10)
+
+
+@pytest.mark.parametrize(("length", "patience"), [(b"8", 0.05), (b"11", 60)])
+def test_who_finds_no_room_is_told_so(length: bytes, patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its time; or at once, where there never is so much."""
+    monkeypatch.setattr(receiving, "PATIENCE", patience)
+    room = Room(10, 10)
+    assert room.take("b", 5)
+    _, refused = run([b"x"], Pace(5, 0), room, headers=[(b"content-length", length)])
+    assert refused.refusal == FULL
+    refused.end()
+    assert room.take("b", 5)
+
+
+@given(st.lists(st.integers(1, 10), min_size=1, max_size=12))
+def test_whatever_the_lengths_all_get_their_turn(lengths: list[int]) -> None:
+    room = Room(10, 10)
+
+    async def one(length: int) -> None:
+        assert await room.wait("a", length, 5)
+        await asyncio.sleep(0)
+        room.give_back("a", length)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*map(one, lengths))
+
+    asyncio.run(all_of_them())
+    assert room.take("b", 10)
+
+
 def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> None:
     messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}, GONE]
 
@@ -116,7 +173,7 @@ def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> Non
         return messages.pop(0)
 
     async def both() -> list[Message]:
-        reading = Receiving({"type": "http", "state": {}}, receive, Pace(0.05, 0), Room(0, 0))
+        reading = Receiving({"type": "http", "state": {}, "headers": []}, receive, Pace(0.05, 0), Room(0, 0))
         return [await reading(), await reading()]
 
     assert asyncio.run(both())[1] == GONE
@@ -203,6 +260,7 @@ def test_what_lies_in_the_folder_for_files_is_bounded(
 ) -> None:
     """Eight at a time, each nearly as large as it may be: for one of each account there is room."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(receiving, "PATIENCE", 0.1)
     body = PART + bytes(2_900_000)
     answers: list[bytes] = []
 
@@ -221,3 +279,14 @@ def test_what_lies_in_the_folder_for_files_is_bounded(
     for _ in range(6):  # one after another there is room for more than four
         refused = live.client.post("/api/v1/uploads", files={"file": ("a.jpg", bytes(2_900_000))})
         assert (refused.status_code, refused.json()["code"]) == (413, "file_too_large")
+
+
+def test_many_at_once_wait_for_each_other(live: Live) -> None:
+    """More than there is room for, of one account: each is read in its turn, and answered for what it is."""
+    body = bytes(2_900_000)
+
+    def send(_: int) -> int:
+        return live.client.post("/api/v1/uploads", files={"file": ("a.jpg", body)}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(send, range(8))) == [413] * 8

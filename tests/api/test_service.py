@@ -232,6 +232,8 @@ ROUTES = {
     "GET /api/v1/usage",
     "GET /api/v1/webhook-secret",
     "POST /api/v1/webhook-secret/rotate",
+    "GET /api/remove",
+    "POST /api/remove",
     "POST /api/v1/remove-background",
     "POST /api/v1/remove-backgrounds",
     "POST /process",
@@ -240,6 +242,9 @@ ROUTES = {
     "GET /api/v1/webhook-deliveries",
     "GET /api/v1/webhook-deliveries/{delivery_id}",
     "POST /api/v1/webhook-deliveries/{delivery_id}/redeliver",
+    "GET /v1.0/account",
+    "POST /v1.0/improve",
+    "POST /v1.0/removebg",
 }
 
 
@@ -256,5 +261,5 @@ def test_the_schema_describes_every_route(client: TestClient) -> None:
     fields = form["properties"]
     assert set(fields) == {"file", "s3_key", "image_url", *WISHES, *RemovalOptions.model_fields}
     assert (fields["quality"]["enum"], fields["quality"]["default"]) == (["balanced", "best", ""], "balanced")
-    assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip", ""], "png")
+    assert (fields["format"]["enum"], fields["format"]["default"]) == (["png", "webp", "jpg", "zip", "auto", ""], "png")
     assert "$defs" not in json.dumps(schema)

@@ -1,5 +1,6 @@
 """`/api/v1/tasks`: what the owner sees, page by page, and what nobody else does."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from app.core.states import TaskStatus
 from app.db import tasks
 from app.db.base import Sessions
 from app.db.models import User
+from app.db.tasks import Result
 from app.services.status import make_cursor, read_cursor
 from tests.api.conftest import bearer
 from tests.conftest import make_user
@@ -23,12 +25,12 @@ from tests.factories import RESULT, ago, claim, make_batch, make_task
 URL = "/api/v1/tasks"
 
 
-def completed(sessions: Sessions, user: User, **columns: Any) -> UUID:
+def completed(sessions: Sessions, user: User, result: Result = RESULT, **columns: Any) -> UUID:
     task_id = make_task(sessions, user.id, **columns)
     held = claim(sessions, task_id)
     assert held is not None
     with sessions.begin() as session:
-        assert tasks.complete(session, held, RESULT)
+        assert tasks.complete(session, held, result)
     return task_id
 
 
@@ -64,11 +66,12 @@ def test_the_result_leads_to_the_picture(
     assert "photo-cutout.png" in saved.headers["location"]
 
 
-@pytest.mark.parametrize("format_", ["webp", "jpg", "zip"])
+@pytest.mark.parametrize("format_", ["png", "webp", "jpg", "zip"])
 def test_the_result_is_named_after_its_format(
     client: TestClient, headers: dict[str, str], sessions: Sessions, user: User, format_: str
 ) -> None:
-    task_id = completed(sessions, user, options={"format": format_})
+    result = replace(RESULT, key=f"processed/a/b/1.{format_}")
+    task_id = completed(sessions, user, result, options={"format": "auto"})
     assert f"photo-cutout.{format_}" in client.get(f"{URL}/{task_id}/result", headers=headers).headers["location"]
     assert f"photo-cutout.{format_}" in client.get(f"{URL}/{task_id}", headers=headers).json()["presigned_url"]
 

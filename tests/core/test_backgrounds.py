@@ -10,6 +10,7 @@ from app.core.backgrounds import (
     Colour,
     Gradient,
     NotABackground,
+    is_opaque,
     read_background,
 )
 from app.core.measures import Length
@@ -31,7 +32,7 @@ def gradients(draw: st.DrawFn) -> Gradient:
 
 
 @given(
-    st.builds(Colour, rgbs)
+    st.builds(Colour, rgbs, st.integers(1, 255))
     | st.builds(Blur, lengths)
     | gradients()
     | st.sampled_from([Address("s3:imports/a/b.png"), Address("https://example.com/a,b(c).png?x=1")])
@@ -48,6 +49,13 @@ def test_whatever_is_written_is_read_or_refused_in_one_sentence(text: str) -> No
         background, said = None, str(error)
     assert "\n" not in said
     assert background is None or read_background(str(background)) == background
+
+
+def test_what_cannot_be_seen_is_none() -> None:
+    assert read_background("#f000") is None
+    assert read_background("#ff000001") == Colour(RED, 1)
+    assert read_background("f00f") == read_background("red") == Colour(RED)
+    assert [is_opaque(each) for each in (None, Colour(RED, 254), Colour(RED), Blur(Length(2)))] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +79,7 @@ def test_gradients_are_read_as_css_does(text: str, gradient: Gradient) -> None:
         ("linear-gradient(red)", "a gradient is written like"),
         ("linear-gradient(" + ", ".join(["red"] * 9) + ")", "2 to 8 colours"),
         ("linear-gradient(10deg, red, nothing)", "each colour of a gradient"),
+        ("linear-gradient(red, #ff000080)", "each colour of a gradient"),
         ("linear-gradient(red, navy 101%)", "the place of a gradient's colour"),
         ("blur(0)", "a blur is written like"),
         ("blur(101%)", "a blur is written like"),

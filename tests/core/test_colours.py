@@ -19,6 +19,14 @@ def test_three_digits_are_each_written_twice(digits: str, hashed: bool) -> None:
     assert normalised("#" * hashed + digits[:3]) == f"#{twice}"
 
 
+@given(DIGITS, st.integers(0, 254), st.booleans())
+def test_eight_and_four_digits_say_how_opaque_it_is(digits: str, alpha: int, hashed: bool) -> None:
+    colour = f"#{digits.lower()}{alpha:02x}"
+    assert normalised("#" * hashed + digits + f"{alpha:02X}") == colour
+    assert normalised("#" * hashed + digits[:4]) == normalised("".join(digit * 2 for digit in digits[:4]))
+    assert normalised(digits + "FF") == colour[:7]
+
+
 @pytest.mark.parametrize("name", sorted(ImageColor.colormap))
 def test_every_name_of_css_is_the_colour_that_pillow_takes_it_for(name: str) -> None:
     assert normalised(f" {name.upper()} ") == "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(name))
@@ -29,11 +37,11 @@ def test_anything_else_is_none(text: str) -> None:
     colour = normalised(text)
     if colour is not None:
         assert normalised(colour) == colour
-        assert len(bytes.fromhex(colour.removeprefix("#"))) == 3
+        assert len(bytes.fromhex(colour.removeprefix("#"))) in {3, 4}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#", "##fff", "#ffff", "#12345678", "rgb(1,2,3)", "hsl(0,0%,0%)", "#١٢٣", "0xffffff"]
+    "text", ["", "#", "##fff", "#fffff", "#1234567", "#123456789", "rgb(1,2,3)", "hsl(0,0%,0%)", "#١٢٣", "0xffffff"]
 )
 def test_what_is_no_colour(text: str) -> None:
     assert normalised(text) is None

@@ -90,6 +90,7 @@ def test_old_names_are_known(
         ("OUTBOUND_PROXY_URL", "http://"),
         ("S3_KEY_SHARED_PREFIXES", "shared/, orig"),
         ("S3_KEY_SHARED_PREFIXES", "imports/"),
+        ("S3_KEY_SHARED_PREFIXES", "improve/"),
     ],
 )
 def test_what_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -21,7 +21,9 @@ from tests.embedded_services import RunningServices
 @pytest.fixture(scope="package")
 def app(settings: Settings, engine: Engine, s3_store: S3Store) -> Iterator[TestClient]:
     """With every door shut that can be; nobody is at work here, so there is nothing to wait for."""
-    made = settings.model_copy(update={"metrics_open": False, "sync_wait_seconds": 0.0})
+    made = settings.model_copy(
+        update={"metrics_open": False, "sync_wait_seconds": 0.0, "drop_in_wait_seconds": 0.0, "improve_enabled": True}
+    )
     with TestClient(create_app(made), follow_redirects=False) as client:
         yield client
 

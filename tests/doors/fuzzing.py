@@ -37,7 +37,7 @@ def deployed(services: RunningServices, folder: Path, **settings: str) -> Iterat
     logs.mkdir()
     environment = make_environment(services, "doors_test", logs)
     environment |= {"REDIS_URL": environment["REDIS_URL"].removesuffix("/0") + "/3", "MODEL_PATH": str(model)}
-    environment["SYNC_WAIT_SECONDS"] = "0.5"
+    environment |= {"SYNC_WAIT_SECONDS": "0.5", "DROP_IN_WAIT_SECONDS": "0.5", "IMPROVE_ENABLED": "true"}
     with deploy(environment | settings, services) as made:
         yield made
 

@@ -5,6 +5,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from app.api.compat import removebg_errors
+from app.api.compat.removebg_errors import RemoveBgErrors
 from app.api.errors import MEDIA_TYPE
 from tests.pictures import encoded, subject
 
@@ -21,6 +23,10 @@ def every_error_is_a_problem(
 ) -> None:
     """Also those that no route describes, such as a method that it does not have."""
     if response.status_code < 400 or case.path.endswith("/health"):
+        return
+    if removebg_errors.concerns(case.path):
+        assert response.headers["content-type"] == [removebg_errors.MEDIA_TYPE]
+        RemoveBgErrors.model_validate(response.json(), extra="forbid")
         return
     assert response.headers["content-type"] == [MEDIA_TYPE]
     body = response.json()

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.imaging.compose import apply_alpha, lay_on
+from app.imaging.compose import apply_alpha, lay_on, lay_on_tint
 from tests.imaging.pictures import noise
 
 RGB = np.asarray(noise(64, 48))
@@ -46,6 +46,24 @@ def test_laying_rounds_to_the_nearest(background: tuple[int, int, int]) -> None:
     exact = value * alpha + np.array(background[::-1]) * (1 - alpha)
     assert laid.dtype == np.uint8
     assert np.abs(laid - exact).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0, 1), (255, 255, 255, 128), (1, 127, 254, 200), (9, 99, 199, 255)])
+def test_laying_on_a_tint_rounds_to_the_nearest(background: tuple[int, int, int, int]) -> None:
+    pairs = every_pair()
+    before = pairs.copy()
+    value, alpha, behind = pairs[..., :3].astype(float), pairs[..., 3:] / 255, background[3] / 255
+
+    laid = lay_on_tint(pairs, background)
+
+    exact_alpha = alpha + behind * (1 - alpha)
+    exact = (value * alpha + np.array(background[2::-1]) * behind * (1 - alpha)) / exact_alpha
+    assert laid.dtype == np.uint8
+    assert np.abs(laid[..., :3] - exact).max() <= 0.5 + 1e-4
+    assert np.abs(laid[..., 3:] - exact_alpha * 255).max() <= 0.5 + 1e-9
+    assert np.array_equal(pairs, before)
+    if background[3] == 255:
+        assert np.abs(laid[..., :3].astype(int) - lay_on(pairs, background[:3])).max() <= 1
 
 
 def test_red_is_red() -> None:

@@ -172,6 +172,21 @@ def test_a_whole_picture_is_centred_where_nothing_else_is_said() -> None:
         assert (made.result_box.top, made.result_box.left) == (80, 60)  # 240 x 160 of it, 40 free above
 
 
+def test_a_colour_that_lets_light_through_leaves_the_result_transparent() -> None:
+    pixels = rgba(drawn(trim=False, background=(*GREEN, 100)))
+    assert (pixels[0, 0] == (*GREEN, 100)).all()
+    assert (pixels[SUBJECT.slices] == (*RED, 255)).all()
+    shaded = rgba(drawn(trim=False, background=(*GREEN, 100), shadow=0.5))
+    below = shaded[SUBJECT.top + SUBJECT.height, SUBJECT.left + 20]
+    assert below[3] > 100
+    assert below[1] < GREEN[1]
+
+
+def test_padding_means_nothing_in_the_pictures_own_frame() -> None:
+    wide = (Length(50, percent=True),) * 4
+    assert np.array_equal(drawn(trim=False, padding=wide).pixels, drawn(trim=False).pixels)
+
+
 def test_a_gradient_goes_where_it_is_pointed() -> None:
     stops = ((BLUE, 0.0), (GREEN, 100.0))
     right = rgba(drawn(trim=False, background=Gradient(90, stops))).astype(int)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.imaging.compose import apply_alpha
 from app.imaging.decode import decode
-from app.imaging.encode import ENCODERS, encode
+from app.imaging.encode import ENCODERS, encode, settled
 from app.imaging.errors import DimensionsTooLarge
 from app.imaging.limits import ImageLimits
 from tests.imaging.pictures import decoded_png, photo
@@ -51,6 +51,20 @@ def test_the_same_cutout_is_the_same_file(format_: str) -> None:
     pixels = NOISE[..., :3] if format_ == "jpg" else NOISE
 
     assert encode(pixels.copy(), format_) == encode(pixels.copy(), format_)
+
+
+def test_auto_is_a_jpg_where_nothing_is_transparent() -> None:
+    opaque, nearly = NOISE.copy(), NOISE.copy()
+    opaque[..., 3] = nearly[..., 3] = 255
+    nearly[-1, -1, 3] = 254
+    for pixels, format_ in ((NOISE[..., :3], "jpg"), (NOISE[..., 0], "jpg"), (opaque, "jpg"), (nearly, "png")):
+        made, told = settled(pixels, "auto")
+        assert told == format_
+        assert np.array_equal(made, opaque[..., :3] if pixels is opaque else pixels)
+        assert encode(made, told)
+    for format_ in ENCODERS:
+        made, told = settled(opaque, format_)
+        assert (made is opaque, told) == (True, format_)
 
 
 def test_a_png_holds_pixels_and_nothing_else() -> None:

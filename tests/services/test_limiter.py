@@ -86,6 +86,11 @@ def test_costs_are_whole_or_not_at_all(limiter: Limiter, key: str) -> None:
     assert limiter.take(key, 100, 30).allowed
 
 
+def test_a_window_may_be_another(limiter: Limiter, key: str, a_day: int) -> None:
+    assert [limiter.take(key, 2, seconds=100).left for _ in range(3)] == [1, 0, 0]
+    assert 1 <= limiter.take(key, 2, seconds=100).wait <= 200 < a_day
+
+
 def test_what_never_fits_takes_a_whole_window(limiter: Limiter, key: str) -> None:
     assert limiter.take(key, 10, 999).left == 0
     assert not limiter.take(key, 10, 999).allowed

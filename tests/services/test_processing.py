@@ -30,10 +30,11 @@ from app.services import processing
 from app.services.bell import Bell
 from app.services.fetching import Fetching
 from app.services.mattes import Mattes
+from app.services.networks import OtherModels
 from app.services.precedence import Nobody, Precedence
 from app.services.processing import AttemptTimeout, Processing
 from app.services.pulse import Pulse
-from app.storage.base import result_key
+from app.storage.base import content_type, result_key
 from app.storage.memory import MemoryStore
 from tests.factories import Silence, ago, change, make_task, row
 from tests.pictures import encoded, subject
@@ -85,6 +86,7 @@ class Bench:
         self.pulse = Pulse(sessions, "host:1", settings.timing)
         self.bell: Bell = Silence()
         self.precedence: Precedence = Nobody()
+        self.others = OtherModels()
 
     def task(self, user: User, data: bytes | None = None, **columns: Any) -> UUID:
         task_id = make_task(self.sessions, user.id, **columns)
@@ -105,6 +107,7 @@ class Bench:
             metrics=MetricsLog(self.folder),
             worker="host:1",
             precedence=self.precedence,
+            others=self.others,
         ).process(task_id)
 
     def results(self) -> list[str]:
@@ -168,6 +171,36 @@ def test_the_result_is_what_was_asked_for(
         assert (picture.format, picture.mode) == (kind, mode)
         if mode == "RGB":
             assert picture.getpixel((0, 0)) == pytest.approx((0x10, 0x20, 0x30), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "format_", "kind"),
+    [({}, ResultFormat.PNG, "PNG"), ({"background": "#102030"}, ResultFormat.JPG, "JPEG")],
+)
+def test_auto_is_settled_by_the_result(
+    bench: Bench, user: User, options: dict[str, str], format_: ResultFormat, kind: str
+) -> None:
+    task_id = bench.task(user, options={"format": "auto", **options})
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert bench.results() == [task.result_key] == [result_key(user.id, task_id, 1, format_)]
+    assert task.result_format is format_
+    assert content_type(str(task.result_key)) == format_.content_type
+    with Image.open(io.BytesIO(bench.store.get(str(task.result_key)))) as picture:
+        assert picture.format == kind
+
+
+@pytest.mark.parametrize(
+    ("roi", "code"),
+    [("0 0 201px 100%", "roi_exceeds_bounds"), ("50% 0 50% 100%", "roi_region_empty"), ("0 0 4px 4px", "unknown_fore")],
+)
+def test_a_region_without_a_subject_fails_at_once(bench: Bench, user: User, roi: str, code: str) -> None:
+    task_id = bench.task(user, options={"roi": roi})
+    bench.process(task_id)
+    task = row(bench.sessions, task_id)
+    assert (task.status, task.retries) == ("failed", 0)
+    assert (task.error_code or "").startswith(code)
+    assert bench.engine.runs == (code == "unknown_fore")
 
 
 def test_a_duplicate_message_does_nothing(bench: Bench, user: User) -> None:
@@ -286,9 +319,10 @@ def test_a_late_attempt_overwrites_nothing(bench: Bench, user: User) -> None:
     assert bench.results() == [result_key(user.id, task_id, 2, ResultFormat.PNG)]
 
 
-def test_a_result_that_nobody_waits_for_is_taken_away_again(bench: Bench, user: User) -> None:
+@pytest.mark.parametrize("options", [{}, {"format": "auto"}, {"format": "auto", "background": "#102030"}])
+def test_a_result_that_nobody_waits_for_is_taken_away_again(bench: Bench, user: User, options: dict[str, str]) -> None:
     """The task is cancelled after its last stage began: the object is stored already."""
-    task_id = bench.task(user)
+    task_id = bench.task(user, options=options)
     put = bench.store.put
 
     def put_and_cancel(key: str, body: Any, content_type: str) -> None:

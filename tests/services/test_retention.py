@@ -21,7 +21,7 @@ from app.db.models import Task, Upload, User
 from app.db.tasks import Claim, Result
 from app.services.backlog import Backlog
 from app.services.orders import Order
-from app.services.retention import BATCH, Cleaned, Retention
+from app.services.retention import BATCH, Cleaned, Retention, attempt_keys
 from app.services.submission import Submissions
 from app.storage.base import ObjectStore, StoredObject, import_key, original_key, result_key
 from app.storage.memory import MemoryStore
@@ -113,6 +113,20 @@ def test_the_objects_of_lost_attempts_go_too(retention: Retention, user: User, f
     retention.store.put(lost, io.BytesIO(b"late"), "image/png")
     retention.clean()
     assert not is_there(retention.store, lost)
+
+
+def test_whatever_the_attempts_of_an_auto_task_have_left_goes(retention: Retention, user: User) -> None:
+    """Each one may have decided otherwise."""
+    task_id, _, key = finished(retention, user, DAY - 60, attempts=3)
+    change(retention.sessions, task_id, options={"format": "auto"})
+    task = row(retention.sessions, task_id)
+    left = [result_key(user.id, task_id, 1, ResultFormat.JPG), result_key(user.id, task_id, 2, ResultFormat.PNG)]
+    for lost in left:
+        retention.store.put(lost, io.BytesIO(b"late"), "image/png")
+    assert {*left, key} < set(attempt_keys(task))
+    change(retention.sessions, task_id, finished_at=ago(7 * DAY + 60))
+    retention.clean()
+    assert not any(is_there(retention.store, stored) for stored in (*left, key))
 
 
 def test_a_failed_task_expires_and_keeps_its_reason(retention: Retention, user: User) -> None:

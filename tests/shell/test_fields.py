@@ -30,16 +30,18 @@ def test_any_other_option_goes_along() -> None:
         ({"background": "red"}, "x.jpeg", ResultFormat.JPG),
         ({"background": "red", "format": "jpeg"}, None, ResultFormat.JPG),
         ({"recipe": "shop"}, None, None),
+        ({"recipe": "shop", "format": "auto"}, None, None),
+        ({"format": "auto"}, None, None),
         ({"recipe": "shop"}, "x.jpg", ResultFormat.JPG),
         ({"recipe": "shop", "format": "zip"}, None, ResultFormat.ZIP),
     ],
 )
-def test_the_format_is_known_or_the_recipes_affair(
+def test_the_format_is_known_or_an_affair_of_the_recipe_or_the_result(
     typed: dict[str, str], output: str | None, format_: ResultFormat | None
 ) -> None:
     asked = read(typed, [], output)
     assert asked.format is format_
-    assert ("format" in asked.fields) == (format_ is not None)
+    assert ("format" in asked.fields) == (format_ is not None or "format" in typed)
 
 
 @pytest.mark.parametrize("more", ["padding", "=3", "file=x", "image_url=https://a/b", "s3_key=k", "quality=best"])

@@ -26,12 +26,22 @@ async def read_json(request: Request, model: type[T], *, most: int = MAX_JSON) -
     if not is_json(request):
         message = f"This address expects a body of the type {JSON}."
         raise InvalidRequest(message, code="unsupported_media_type")
+    return await run_in_threadpool(_read, await read_body(request, most=most), model)
+
+
+def let_go(request: Request) -> None:
+    """What the request has sent is read and gone: others have its room, however long it still waits."""
+    request.state.let_go()
+
+
+async def read_body(request: Request, *, most: int) -> bytes:
+    """All of it, of so many bytes at most."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
             raise HTTPException(413)
-    return await run_in_threadpool(_read, bytes(body), model)
+    return bytes(body)
 
 
 def _read(body: bytes, model: type[T]) -> T:

@@ -18,9 +18,11 @@ from app.services.api_keys import ApiKeys
 from app.services.batches import Batches
 from app.services.changes import Changes
 from app.services.control import Control
+from app.services.given_up import GivenUp
 from app.services.health import Health
 from app.services.identity import Principal, Scope, scopes_of
 from app.services.imports import Imports
+from app.services.improving import Improving
 from app.services.limits import Limits
 from app.services.logins import Logins
 from app.services.orders import Orders
@@ -41,6 +43,7 @@ class Services:
     logins: Logins
     api_keys: ApiKeys
     imports: Imports
+    given_up: GivenUp
     batches: Batches
     statuses: Statuses
     control: Control
@@ -56,6 +59,7 @@ class Services:
     recipes: Recipes
     orders: Orders
     pipelines: Pipelines
+    improving: Improving
 
 
 DESCRIBED = {

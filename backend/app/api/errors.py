@@ -1,4 +1,7 @@
-"""Errors on the wire: `application/problem+json` (RFC 9457), and the only place that knows status numbers."""
+"""Errors on the wire: `application/problem+json` (RFC 9457), and the only place that knows status numbers.
+
+One door says its errors as the service did that it stands in for: `compat.removebg_errors` words them anew.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
+from app.api.compat import removebg_errors, removebg_limits
 from app.core.errors import (
     AppError,
     Conflict,
@@ -115,6 +119,8 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: list[dict[str, Any]] | None = None,
 ) -> JSONResponse:
+    if removebg_errors.concerns(request.url.path):
+        return removebg_errors.answer(request, status, code, detail, headers)
     body = document(status, code, detail, getattr(request.state, "request_id", ""), errors)
     return JSONResponse(body.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
 
@@ -151,6 +157,8 @@ async def _app_error(request: Request, error: Exception) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     if isinstance(error, ServiceUnavailable | TooManyRequests):
         headers = {"Retry-After": str(error.retry_after)}
+    if isinstance(error, TooManyRequests) and removebg_errors.concerns(request.url.path):
+        headers = removebg_limits.reached(error)
     return problem(request, status, error.code, error.message, headers=headers)
 
 
@@ -219,7 +227,9 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = describe()
         schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        for operation in (operation for item in schema["paths"].values() for operation in item.values()):
+        schema["components"]["schemas"] |= removebg_errors.schemas()
+        paths = schema["paths"].items()
+        for path, operation in ((path, operation) for path, item in paths for operation in item.values()):
             everywhere = [*ANYWHERE, *(WITH_BODY if "requestBody" in operation else ())]
             everywhere += WITH_CREDENTIALS if "security" in operation else ()
             described = {str(status): said for status, said in responses(*everywhere).items()}
@@ -227,6 +237,8 @@ def install(app: FastAPI) -> None:
             if "security" in operation:
                 for answer in operation["responses"].values():
                     answer["headers"] = answer.get("headers", {}) | _headers(*LIMIT_HEADERS)
+            if removebg_errors.concerns(path):
+                operation["responses"] = removebg_errors.described(operation["responses"])
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the schema

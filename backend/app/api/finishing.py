@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from threading import BoundedSemaphore
 from typing import BinaryIO
@@ -13,9 +13,10 @@ from fastapi.responses import StreamingResponse
 
 from app.api.deps import Services
 from app.api.schemas.tasks import TaskOut
-from app.api.waiting import Known, see
+from app.api.waiting import Seen, see
 from app.core.errors import AppError, Conflict, Gone, NotFound, RejectedImage, ServiceUnavailable
 from app.core.states import TaskStatus
+from app.services.status import Picture
 
 PIECE = 65_536  # bytes
 SENDING = BoundedSemaphore(64)
@@ -23,15 +24,35 @@ SENDING = BoundedSemaphore(64)
 FAULTS_OF_OURS = frozenset(
     {
         *("internal_error", "timeout", "oom", "worker_lost", "max_attempts", "queue_timeout"),
-        *("database_unavailable", "storage_unavailable", "engine_unavailable", "service_unavailable"),
+        *("database_unavailable", "storage_unavailable", "engine_unavailable", "model_unavailable"),
+        "service_unavailable",
     }
 )
 
 
-async def see_end(request: Request, services: Services, task_id: UUID, user_id: UUID) -> TaskOut:
-    """The task once it is over; as it is after SYNC_WAIT_SECONDS at the latest."""
-    seen = await see(request, services, task_id, user_id, Known(""), wait=services.settings.sync_wait_seconds)
-    return seen.task
+async def see_end(
+    request: Request,
+    services: Services,
+    task_id: UUID,
+    user_id: UUID,
+    *,
+    wait: float,
+    is_enough: Callable[[TaskOut], bool] = lambda task: False,
+) -> TaskOut:
+    """The task once it is over, or as far as one waits for it; as it is after so many seconds at the latest.
+
+    He came for the picture: where too many wait for each to be woken, he looks himself until there is a place.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + wait
+
+    def is_news(seen: Seen) -> bool:
+        return is_enough(seen.task)
+
+    while True:
+        seen = await see(request, services, task_id, user_id, is_news, wait=max(0.0, until - clock()))
+        if seen.is_over or is_news(seen) or clock() >= until or services.changes.ended:
+            return seen.task
 
 
 async def wait_for_all(request: Request, services: Services, task_ids: Iterable[UUID], user_id: UUID) -> None:
@@ -42,34 +63,42 @@ async def wait_for_all(request: Request, services: Services, task_ids: Iterable[
         if (left := until - clock()) <= 0:
             return
         with suppress(NotFound):  # deleted meanwhile
-            await see(request, services, task_id, user_id, Known(""), wait=left)
+            await see(request, services, task_id, user_id, wait=left)
 
 
 def picture(services: Services, task_id: UUID, user_id: UUID) -> StreamingResponse:
-    """The result of a completed task. Blocks until it is here; raises what `Statuses.open_result` does.
+    """The result of a completed task, as `send_result` has it."""
+    return send_result(services, task_id, user_id, as_it_is)
+
+
+def send_result(
+    services: Services, task_id: UUID, user_id: UUID, say: Callable[[Picture], StreamingResponse]
+) -> StreamingResponse:
+    """An answer with the result of a completed task. Blocks until it is here; raises what `Statuses.open_result` does.
 
     Each lies on disk until its reader has it all, however slow he is: there are only so many.
     """
     if not SENDING.acquire(blocking=False):
         raise ServiceUnavailable("Too many results are being sent at the moment. Please try again.", code="busy")
     try:
-        found = services.statuses.open_result(task_id, user_id)
+        response = say(services.statuses.open_result(task_id, user_id))
     except BaseException:
         SENDING.release()
         raise
-    headers = {
-        "Content-Length": str(found.size_bytes),
-        "Content-Disposition": found.disposition,
-        "Content-Location": f"/api/v1/tasks/{task_id}",
-    }
-    response = StreamingResponse(_pieces(found.file), media_type=found.content_type, headers=headers)
+    response.headers["Content-Location"] = f"/api/v1/tasks/{task_id}"
     weakref.finalize(response, SENDING.release)  # also of one whose reader went away before it began
     return response
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
+def as_it_is(found: Picture) -> StreamingResponse:
+    headers = {"Content-Length": str(found.size_bytes), "Content-Disposition": found.disposition}
+    return StreamingResponse(pieces(found.file), media_type=found.content_type, headers=headers)
+
+
+def pieces(file: BinaryIO, size: int = PIECE) -> Iterator[bytes]:
+    """What it holds, in pieces of so many bytes; closed afterwards."""
     with file:
-        while piece := file.read(PIECE):
+        while piece := file.read(size):
             yield piece
 
 

@@ -12,11 +12,13 @@ from app.services.limiter import WINDOW
 from app.services.limits import Limits, Standing
 
 READS = frozenset({"GET", "HEAD"})
+MAKING = frozenset({"/api/remove"})  # a task, by GET too, as rembg has it
 
 
 def count_request(request: Request, user: User, limits: Limits) -> None:
     """Count a request of a known caller. Blocks; raises `TooManyRequests`."""
-    _note(request, limits.request(user, reads=request.method in READS))
+    reads = request.method in READS and request.url.path not in MAKING
+    _note(request, limits.request(user, reads=reads))
 
 
 def stranger(request: Request) -> None:

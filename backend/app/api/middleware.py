@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.api.compat import removebg_errors, removebg_limits
 from app.api.errors import CODE_OF_STATUS, RETRY_AFTER, SENTENCES, problem
 from app.api.limits import fields
 from app.api.receiving import Pace, Receiving, Room
@@ -45,7 +46,12 @@ PROBES = frozenset({"/livez", "/readyz"})  # asked by the address of a pod
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # by which no page of a stranger can call
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = ("Authorization", "X-API-Key", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-EXPOSED = ("Location", "Link", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID")
+EXPOSED = (
+    *("Location", "Link", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID"),
+    *("X-Task-Id", "X-Type", "X-Credits-Charged", "X-Width", "X-Height", "X-Max-Width", "X-Max-Height"),
+    *("X-Foreground-Top", "X-Foreground-Left", "X-Foreground-Width", "X-Foreground-Height"),
+    *removebg_limits.HEADERS,
+)
 
 # Of forms. Whatever else Python knows: some take a second for a small text, and each new name is remembered for good.
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"})
@@ -74,6 +80,8 @@ def install(app: FastAPI, settings: Settings, is_draining: Callable[[], bool], o
             allow_headers=SENT,
             expose_headers=EXPOSED,
         )
+    elif not settings.open_doors:  # where a stranger needs no key, a page of his would need none
+        app.add_middleware(AnyOrigin)
     if settings.trusted_hosts:
         app.add_middleware(KnownHosts, hosts=settings.trusted_hosts)
     app.add_middleware(Edge, is_draining=is_draining, observe=observe)
@@ -100,6 +108,25 @@ class KnownHosts(TrustedHostMiddleware):
             await super().__call__(scope, receive, send)
 
 
+class AnyOrigin(CORSMiddleware):
+    """Pages of every origin may call the door of remove.bg, as they could there. They need a key: no cookie is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, ("*",), ("GET", "HEAD", "POST"), SENT, expose_headers=EXPOSED)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not removebg_errors.concerns(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":  # theirs had it without an `Origin`, too
+                MutableHeaders(raw=message["headers"]).setdefault("Access-Control-Allow-Origin", "*")
+            await send(message)
+
+        await super().__call__(scope, receive, answer)
+
+
 class Guard:
     """Bodies come in bounds, and a crash is a problem document.
 
@@ -119,6 +146,7 @@ class Guard:
             return
         pace = replace(self._pace, deadline=BATCH_DEADLINES * self._pace.deadline) if _is_batch(scope) else self._pace
         receiving = Receiving(scope, receive, pace, self._room)
+        scope["state"]["let_go"] = receiving.end  # for one that goes on when its body is read and gone
         started = False
 
         async def answer(message: Message) -> None:

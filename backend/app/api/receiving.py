@@ -1,13 +1,15 @@
 """A request's body on its way in: with a deadline, a least speed, and room for so much of all bodies together."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from math import inf
 
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 GRACE = 10.0  # seconds of the least speed that a sender may be behind
+PATIENCE = 20.0  # seconds that a body waits for its room, unread
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Room:
     def __init__(self, size: int, share: int) -> None:
         self._free, self._share = size, share
         self._taken = Counter[str]()
+        self._waiting = deque[asyncio.Future[None]]()
 
     def take(self, who: str, size: int) -> bool:
         """False: there is not so much left."""
@@ -62,15 +65,37 @@ class Room:
         self._taken[who] += size
         return True
 
+    async def wait(self, who: str, size: int, patience: float) -> bool:
+        """Take it once there is so much left. False: there was not in so many seconds, or never is."""
+        if size > self._share:
+            return False
+        try:
+            async with asyncio.timeout(patience):
+                while not self.take(who, size):
+                    turn = asyncio.get_running_loop().create_future()
+                    self._waiting.append(turn)
+                    await turn
+        except TimeoutError:
+            return False
+        return True
+
     def give_back(self, who: str, size: int) -> None:
         self._free += size
         self._taken[who] -= size
         if self._taken[who] <= 0:
             del self._taken[who]
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
 
 
 class Receiving:
-    """Stands in for `receive`. Whoever reads on after a refusal is told that the client has gone."""
+    """Stands in for `receive`. Whoever reads on after a refusal is told that the client has gone.
+
+    A body that tells its length has all of its room before it is read: many that come at once wait for each other, and
+    none stops half-way for want of room.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, pace: Pace, room: Room) -> None:
         self._scope, self._receive, self._pace, self._room = scope, receive, pace, room
@@ -78,6 +103,7 @@ class Receiving:
         self._begun: float | None = None
         self._patience = pace.at_first
         self._received = 0
+        self._taken = 0  # bytes of the room; as many as came, at least
         self._complete = False
         self.refusal: Refusal | None = None
 
@@ -86,12 +112,27 @@ class Receiving:
             return {"type": "http.disconnect"}
         if self._complete:  # what comes now is the end of the connection, in its own time
             return await self._receive()
+        if self._who is None and not await self._is_let_in():
+            self.refusal = FULL
+            return {"type": "http.disconnect"}
         message = await self._in_time()
         if message is None:
             self.refusal = self._pace.refusal
         elif not self._keep(message):
             self.refusal = FULL
         return message if message is not None and self.refusal is None else {"type": "http.disconnect"}
+
+    async def _is_let_in(self) -> bool:
+        client = self._scope.get("client") or ("", 0)
+        self._who = str(self._scope["state"].get("account", client[0]))
+        told = Headers(scope=self._scope).get("content-length", "")
+        length = int(told) if told.isdecimal() and told.isascii() else 0
+        if not length:
+            return True
+        if not await self._room.wait(self._who, length, PATIENCE):
+            return False
+        self._taken = length
+        return True
 
     async def _in_time(self) -> Message | None:
         clock = asyncio.get_running_loop().time
@@ -108,16 +149,15 @@ class Receiving:
     def _keep(self, message: Message) -> bool:
         size = len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        if self._who is None:
-            client = self._scope.get("client") or ("", 0)
-            self._who = str(self._scope["state"].get("account", client[0]))
-        if not self._room.take(self._who, size):
+        more = max(0, self._received + size - self._taken)
+        if self._who is None or not self._room.take(self._who, more):
             return False
+        self._taken += more
         self._received += size
         return True
 
     def end(self) -> None:
-        """The request is over, and what it has sent is gone."""
+        """What was sent is gone, whether the request is over or only waits for its answer."""
         if self._who is not None:
-            self._room.give_back(self._who, self._received)
-        self._received = 0
+            self._room.give_back(self._who, self._taken)
+        self._taken = self._received = 0

@@ -83,8 +83,9 @@ class Known:
         self._any = header.strip() == "*"
         self._tags = set(TAG.findall(header))
 
-    def __bool__(self) -> bool:
-        return self._any or bool(self._tags)
+    def lacks(self, seen: Seen) -> bool:
+        """Whether there are states that he has, and this is another one."""
+        return (self._any or bool(self._tags)) and not self.has(seen.tag)
 
     def has(self, tag: str) -> bool:
         return self._any or tag in self._tags
@@ -137,24 +138,32 @@ def watching(services: Services, task_id: UUID, user_id: UUID, seconds: float) -
         yield Watch(lambda: look(services, task_id, user_id), services.changes, woken, seconds)
 
 
-async def see(request: Request, services: Services, task_id: UUID, user_id: UUID, known: Known, *, wait: float) -> Seen:
-    """The task once it is over or, for a client that knows a state of it, in another one.
+async def see(
+    request: Request,
+    services: Services,
+    task_id: UUID,
+    user_id: UUID,
+    is_news: Callable[[Seen], bool] = lambda seen: False,
+    *,
+    wait: float,
+) -> Seen:
+    """The task once it is over, or in a state that is news to the client.
 
     At the latest after `wait` seconds, and soon where too many wait already.
     """
     if wait:
         try:
             with watching(services, task_id, user_id, wait) as watch:
-                return await _unless_gone(request, _see_change(watch, known))
+                return await _unless_gone(request, _see_change(watch, is_news))
         except TooManyWaiting:
             await _unless_gone(request, asyncio.sleep(min(wait, BREATH)))
     return await run_in_threadpool(look, services, task_id, user_id)
 
 
-async def _see_change(watch: Watch, known: Known) -> Seen:
+async def _see_change(watch: Watch, is_news: Callable[[Seen], bool]) -> Seen:
     while True:
         seen = await watch.look()
-        if seen.is_over or (known and not known.has(seen.tag)) or not await watch.pause():
+        if seen.is_over or is_news(seen) or not await watch.pause():
             return seen
 
 

@@ -11,6 +11,7 @@ MAX_STOPS = 8
 MAX_LENGTH = 2048
 TRANSPARENT = {"", "transparent"}
 S3 = "s3:"
+OPAQUE = 255
 
 _CALL = re.compile(r"(linear-gradient|blur)\s*\((.*)\)", re.ASCII | re.DOTALL | re.IGNORECASE)
 _ANGLE = re.compile(r"(-?\d{1,4}(?:\.\d{1,6})?)deg", re.ASCII)
@@ -25,10 +26,13 @@ class NotABackground(ValueError):
 
 @dataclass(frozen=True)
 class Colour:
+    """`alpha`: 0..255, how much of it there is."""
+
     rgb: Rgb
+    alpha: int = OPAQUE
 
     def __str__(self) -> str:
-        return "#" + bytes(self.rgb).hex()
+        return "#" + bytes((*self.rgb, self.alpha)[: 3 if self.alpha == OPAQUE else 4]).hex()
 
 
 @dataclass(frozen=True)
@@ -80,18 +84,24 @@ def read_background(text: str) -> Background | None:
     scheme = word.partition(":")[0].lower()
     if scheme in {"s3", "http", "https"} and ":" in word:
         return _address(scheme, word)
-    return Colour(_rgb(word))
+    colour = _colour(word)
+    return colour if colour.alpha else None
 
 
-def _rgb(word: str) -> Rgb:
+def is_opaque(background: Background | None) -> bool:
+    """Whether nothing shines through it."""
+    return background is not None and not (isinstance(background, Colour) and background.alpha < OPAQUE)
+
+
+def _colour(word: str) -> Colour:
     colour = normalised(word)
     if colour is None:
         raise NotABackground(
-            "this is no background; write a colour (#rgb, #rrggbb or a name such as white), linear-gradient(…), "
-            "blur(…), s3: and a key, or a URL"
+            "this is no background; write a colour (#rgb, #rrggbb, #rrggbbaa or a name such as white), "
+            "linear-gradient(…), blur(…), s3: and a key, or a URL"
         )
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
+    red, green, blue, *alpha = bytes.fromhex(colour.removeprefix("#"))
+    return Colour((red, green, blue), *alpha)
 
 
 def _address(scheme: str, word: str) -> Address:
@@ -123,14 +133,14 @@ def _gradient(inside: str) -> Gradient:
 
 def _stop(text: str) -> tuple[Rgb, float | None]:
     colour, _, place = text.partition(" ")
-    if normalised(colour) is None:
+    if len(normalised(colour) or "") != len("#rrggbb"):
         raise NotABackground("each colour of a gradient is #rgb, #rrggbb or a name, and a place such as 30% if need be")
     if not place.strip():
-        return _rgb(colour), None
+        return _colour(colour).rgb, None
     percent = read_percent(place, 0, 100)
     if percent is None:
         raise NotABackground("the place of a gradient's colour is 0% to 100%")
-    return _rgb(colour), percent
+    return _colour(colour).rgb, percent
 
 
 def _filled(places: list[float | None]) -> list[float]:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.models import ExtraModels
 from app.core.timing import Timing
 from app.core.values import (
     FirstInterval,
@@ -156,6 +157,7 @@ class Settings(BaseSettings):
     model_cache_dir: Path = Field(
         PROJECT_ROOT / "var" / "models", description="where weights are kept after the first fetch"
     )
+    extra_models: ExtraModels = Field((), description="rembg's other models that are offered, too, by commas")
     commercial_only: bool = Field(False, description="refuse weights whose licence is not cleared for commerce")
 
     result_retention_seconds: int = Field(
@@ -207,6 +209,9 @@ class Settings(BaseSettings):
     sync_wait_seconds: float = Field(
         25.0, ge=0, le=25, description="how long an answer waits for its picture; after that it names the task"
     )
+    drop_in_wait_seconds: float = Field(
+        120.0, ge=0, le=900, description="likewise for remove.bg's and rembg's programs, which never ask by a task"
+    )
     webhook_give_up_seconds: float = Field(
         5 * DAY, gt=0, description="an address that has failed for so long gets no more webhooks"
     )
@@ -215,6 +220,9 @@ class Settings(BaseSettings):
         False,
         description="strangers may use the routes that answer with the picture, batches and other services' doors; "
         "for networks that are closed already",
+    )
+    improve_enabled: bool = Field(
+        False, description="POST /v1.0/improve keeps pictures that were cut out badly, until you delete them"
     )
     url_ingest_enabled: bool = Field(True, description="images may be named by their URL, which a worker then fetches")
     outbound_allowed_networks: Networks = Field(
@@ -308,9 +316,8 @@ class Settings(BaseSettings):
     @field_validator("s3_key_shared_prefixes")
     @classmethod
     def _nobodys_own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(
-            own.startswith(prefix) for prefix in value for own in ("originals/", "processed/", "mattes/", "imports/")
-        ):
+        closed = ("originals/", "processed/", "mattes/", "imports/", "improve/")
+        if any(own.startswith(prefix) for prefix in value for own in closed):
             raise ValueError("would open the images of every account to all; name longer beginnings of keys")
         return value
 

@@ -67,10 +67,11 @@ class TooManyRequests(AppError):
 
     code = "rate_limited"
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after: int) -> None:
-        """`retry_after`: in how many seconds there is more."""
+    def __init__(self, message: str, *, code: str | None = None, retry_after: int, limit: int | None = None) -> None:
+        """`retry_after`: in how many seconds there is more. `limit`: how much one may have."""
         super().__init__(message, code=code)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class ServiceUnavailable(AppError):

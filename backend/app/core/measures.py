@@ -7,12 +7,13 @@ MAX_PX, MAX_PERCENT = 4096, 100
 MAX_SIDE, MAX_MEGAPIXELS = 8192, 25
 MAX_SHAPE = 10  # a canvas is at most so many times as long as it is wide, or the other way round
 
-CAPS = {"preview": 0.25, "medium": 1.5, "hd": 4.0, "full": 25.0, "50MP": 50.0}
+CAPS = {"preview": 0.25, "medium": 1.5, "hd": 4.0, "10MP": 10.0, "full": 25.0, "50MP": 50.0}
 """The names of sizes that are upper bounds, in megapixels."""
 _OTHER_NAMES = {
     "small": "preview",
     "regular": "preview",
     "4k": "full",
+    "10mp": "10MP",
     "50mp": "50MP",
     "auto": "original",  # the largest that we do
     "": "original",
@@ -20,6 +21,7 @@ _OTHER_NAMES = {
 
 _LENGTH = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(px|%|)", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
+_CORNER = re.compile(r"(\d{1,6})px|(\d{1,3}(?:\.\d{1,6})?)%|0", re.ASCII)
 _SIDES = re.compile(r"(\d{1,6})\s*([x:])\s*(\d{1,6})", re.ASCII)
 
 
@@ -76,6 +78,28 @@ def padding_text(padding: tuple[Length, Length, Length, Length]) -> str:
     if (top, right) != (bottom, left):
         return f"{top} {right} {bottom} {left}"
     return str(top) if top == right else f"{top} {right}"
+
+
+Region = tuple[Length, Length, Length, Length]
+"""Part of a picture: left, top, right and bottom, each from the picture's left or upper edge; percent of its sides."""
+
+WHOLE: Region = (Length(0), Length(0), Length(100, percent=True), Length(100, percent=True))
+
+
+def read_region(text: str) -> Region | None:
+    """`x1 y1 x2 y2`, each `10px`, `5%` (up to 100 %) or a bare `0`; None for anything else."""
+    corners = [_CORNER.fullmatch(part) for part in text.lower().split()]
+    read = [Length(float(part[2] or part[1] or 0), percent=part[2] is not None) for part in corners if part]
+    if len(corners) != 4 or len(read) != 4 or any(side.percent and side.value > MAX_PERCENT for side in read):
+        return None
+    # Nothing is the same in both units.
+    left, top, right, bottom = (side if side.value else Length(0) for side in read)
+    return left, top, right, bottom
+
+
+def region_text(region: Region) -> str:
+    """As it is stored."""
+    return " ".join(map(str, region))
 
 
 def read_size(text: str) -> float | Sides | str | None:

@@ -19,9 +19,21 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.core import measures
-from app.core.backgrounds import Background, NotABackground, read_background
+from app.core.backgrounds import Background, NotABackground, is_opaque, read_background
 from app.core.errors import InvalidRequest
-from app.core.measures import CAPS, MAX_MEGAPIXELS, MAX_SIDE, Length, Sides, read_padding, read_percent, read_size
+from app.core.measures import (
+    CAPS,
+    MAX_MEGAPIXELS,
+    MAX_SIDE,
+    Length,
+    Region,
+    Sides,
+    read_padding,
+    read_percent,
+    read_region,
+    read_size,
+)
+from app.core.models import Model
 from app.core.operations import REMOVE_BACKGROUND, operations
 from app.core.validation import sentence
 
@@ -35,12 +47,6 @@ class Quality(StrEnum):
 
     BALANCED = "balanced"
     BEST = "best"
-
-
-class Model(StrEnum):
-    """The networks that there are."""
-
-    ISNET_GENERAL_USE = "isnet-general-use"
 
 
 class Shadow(StrEnum):
@@ -59,6 +65,25 @@ class ResultFormat(StrEnum):
     @property
     def content_type(self) -> str:
         return CONTENT_TYPES[self]
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return cls("jpg") if value == "jpeg" else None
+
+
+class Format(StrEnum):
+    """What may be asked for: a format, or that it depends on the result."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPG = "jpg"
+    ZIP = "zip"
+    AUTO = "auto"  # jpg where nothing in the result is transparent, else png
+
+    @property
+    def results(self) -> tuple[ResultFormat, ...]:
+        """What a result may be written as then."""
+        return (ResultFormat.PNG, ResultFormat.JPG) if self is Format.AUTO else (ResultFormat(self.value),)
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -108,6 +133,15 @@ def _background(value: object) -> object:
     return None if background is None else str(background)
 
 
+def _roi(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    region = read_region(value) if value.strip() else measures.WHOLE
+    if region is None:
+        raise _wrong("x1 y1 x2 y2 are expected, each like 10px or 5% (up to 100%), or 0")
+    return None if region == measures.WHOLE else measures.region_text(region)
+
+
 def _size(value: str) -> str:
     if read_size(value) is None:
         raise _wrong(
@@ -153,7 +187,10 @@ class RemovalOptions(BaseModel):
         description="What is made of the picture; `/info` lists them.",
         json_schema_extra=_name_operations,
     )
-    model: Model = Field(Model.ISNET_GENERAL_USE, description="The network that finds the subject.")
+    model: Model = Field(
+        Model.ISNET_GENERAL_USE,
+        description="The network that finds the subject; `/info` lists those that this server offers.",
+    )
     refine: bool = Field(
         True, description="Clean, guided edges in the subject's own colours. Without it the values are rembg's."
     )
@@ -169,20 +206,26 @@ class RemovalOptions(BaseModel):
         "bottom, left) lengths, each in pixels of the original or in percent of the subject.",
         examples=["10px", "5% 10%"],
     )
+    roi: Annotated[str | None, BeforeValidator(_roi)] = Field(
+        None,
+        description="The region of interest, `x1 y1 x2 y2`: its left upper and right lower corner in the picture as it "
+        "is displayed, each in pixels or in percent of the picture's sides. Outside of it nothing is subject.",
+        examples=["0px 0px 50% 100%"],
+    )
     quality: Quality = Field(
         Quality.BALANCED, description="How much work goes into the edges; without `refine` it means nothing."
     )
     background: Annotated[str | None, BeforeValidator(_background)] = Field(
         None,
-        description="What the subject is laid on: a colour (#rgb, #rrggbb or a CSS name), "
-        "`linear-gradient(90deg, white, navy 80%)`, `blur(2%)` (the original, blurred), or a picture: `s3:` and a key "
-        "of yours, or a URL. Left out: transparent.",
+        description="What the subject is laid on: a colour (#rgb, #rrggbb or a CSS name; #rgba or "
+        "#rrggbbaa, and the result stays as transparent as the colour is), `linear-gradient(90deg, white, navy 80%)`, "
+        "`blur(2%)` (the original, blurred), or a picture: `s3:` and a key of yours, or a URL. Left out: transparent.",
         examples=["#ffffff"],
     )
     size: Annotated[str, AfterValidator(_size)] = Field(
         "original",
-        description="`original`; at most so many megapixels: `preview` 0.25, `medium` 1.5, `hd` 4, `full` 25, `50MP`; "
-        "a canvas like `2000x2000`; or a canvas of a shape like `4:5`.",
+        description="`original`; at most so many megapixels: `preview` 0.25, `medium` 1.5, `hd` 4, `10MP`, `full` 25, "
+        "`50MP`; a canvas like `2000x2000`; or a canvas of a shape like `4:5`.",
         examples=["original", "2000x2000"],
     )
     scale: Annotated[str, AfterValidator(_scale)] = Field(
@@ -199,9 +242,10 @@ class RemovalOptions(BaseModel):
     shadow: Shadow = Field(Shadow.NONE, description="`drop`: a soft shadow, a little below the subject.")
     shadow_opacity: int = Field(50, ge=0, le=100, description="Of the shadow, in percent.")
     # After the background, which decides what goes with it.
-    format: ResultFormat = Field(
-        ResultFormat.PNG,
-        description="jpg needs a background; zip holds color.jpg and alpha.png, and takes none.",
+    format: Format = Field(
+        Format.PNG,
+        description="jpg needs an opaque background; zip holds color.jpg and alpha.png, and takes none; auto is jpg "
+        "where nothing in the result is transparent, else png.",
     )
 
     @model_validator(mode="before")
@@ -227,15 +271,15 @@ class RemovalOptions(BaseModel):
 
     @field_validator("format")
     @classmethod
-    def _goes_with_the_background(cls, value: ResultFormat, info: ValidationInfo) -> ResultFormat:
+    def _goes_with_the_background(cls, value: Format, info: ValidationInfo) -> Format:
         if "background" not in info.data or "operation" not in info.data:  # wrong by itself, which is said already
             return value
         background, opaque = info.data["background"], operations()[info.data["operation"]].opaque
-        if value is ResultFormat.JPG and background is None and not opaque:
+        if value is Format.JPG and not opaque and not is_opaque(background and read_background(background)):
             raise _wrong("jpg cannot be transparent: name a background, such as #ffffff")
-        if value is ResultFormat.ZIP and background is not None:
+        if value is Format.ZIP and background is not None:
             raise _wrong("zip keeps the transparency apart, and so takes no background")
-        if value is ResultFormat.ZIP and opaque:
+        if value is Format.ZIP and opaque:
             raise _wrong(f"zip keeps the transparency apart, and {info.data['operation']} has none")
         return value
 
@@ -247,6 +291,11 @@ class RemovalOptions(BaseModel):
     def lengths(self) -> tuple[Length, Length, Length, Length]:
         """The padding: top, right, bottom, left."""
         return _certain(read_padding, self.padding)
+
+    @property
+    def region(self) -> Region | None:
+        """The part of the picture that the subject is in, where it is not all of it."""
+        return None if self.roi is None else _certain(read_region, self.roi)
 
     @property
     def sides(self) -> Sides | None:

@@ -78,6 +78,29 @@ def _mine(once: Once) -> tuple[Any, ...]:
     return *named, row.holder == once.holder, row.answer.is_(None)
 
 
+def leave(session: Session, once: Once, said: dict[str, Any]) -> None:
+    """Keep an answer that nobody was there to hear, for whoever asks for the same."""
+    row = IdempotencyKey
+    left = insert(row).values(
+        user_id=once.user_id, route=once.route, key=once.key, fingerprint=once.fingerprint, holder=once.holder
+    )
+    session.execute(left.values(answer=said).on_conflict_do_nothing())
+
+
+def pick_up(session: Session, user_id: UUID, route: str, fingerprint: str) -> dict[str, Any] | None:
+    """The oldest answer that was left for this request; of several who ask, each gets another."""
+    row = IdempotencyKey
+    left = (
+        select(row.key)
+        .where(row.user_id == user_id, row.route == route, row.fingerprint == fingerprint)
+        .order_by(row.created_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    taken = delete(row).where(row.user_id == user_id, row.route == route, row.key == left.scalar_subquery())
+    return session.scalar(taken.returning(row.answer).execution_options(synchronize_session=False))
+
+
 def forget(session: Session, user_id: UUID, task_id: UUID) -> None:
     """Clear the keys whose answer was this task: it is there no more."""
     row = IdempotencyKey

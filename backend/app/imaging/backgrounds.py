@@ -15,6 +15,7 @@ from app.imaging.trim import Length
 
 Bytes = npt.NDArray[np.uint8]
 Rgb = tuple[int, int, int]
+Rgba = tuple[int, int, int, int]
 
 _STRIP = 64  # rows
 _SHADES = 4096  # of a gradient, from its one end to the other
@@ -42,7 +43,7 @@ class Picture:
     bgr: Bytes
 
 
-Background = Rgb | Gradient | Blur | Picture
+Background = Rgb | Rgba | Gradient | Blur | Picture
 
 
 def read_picture(data: bytes, limits: ImageLimits) -> Picture:

@@ -48,6 +48,34 @@ def lay_on(bgra: npt.NDArray[np.uint8], background: tuple[int, int, int]) -> npt
     return laid
 
 
+def lay_on_tint(bgra: npt.NDArray[np.uint8], background: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """A cut-out on a background that lets light through, each value rounded to the nearest.
+
+    Args:
+        bgra: uint8, H x W x 4, not premultiplied.
+        background: red, green, blue, 0..255 each; alpha, 1..255.
+
+    Returns:
+        BGRA, uint8, H x W x 4, not premultiplied.
+    """
+    laid = np.empty(bgra.shape, np.uint8)
+    *rgb, opacity = background
+    # At each alpha, times 255: what the cut-out and the background weigh, and with it all that there is.
+    own = 255 * np.arange(256)
+    rest = opacity * (255 - np.arange(256))
+    alphas = np.rint((own + rest) / 255).astype(np.uint8)
+    weights = (own / (own + rest)).astype(np.float32)
+    shares = (np.outer(rest / (own + rest), rgb[::-1])).astype(np.float32)[:, np.newaxis]
+    for top in range(0, len(bgra), _STRIP):
+        strip = bgra[top : top + _STRIP]
+        alpha = cv2.extractChannel(strip, 3)
+        spread = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
+        colours = cv2.multiply(cv2.cvtColor(strip, cv2.COLOR_BGRA2BGR), cv2.LUT(spread, weights), dtype=cv2.CV_32F)
+        cv2.add(colours, cv2.LUT(spread, shares), colours)
+        laid[top : top + _STRIP] = cv2.merge([*cv2.split(cv2.convertScaleAbs(colours)), cv2.LUT(alpha, alphas)])
+    return laid
+
+
 def lay_over(bgra: npt.NDArray[np.uint8], background: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A cut-out on another picture, each value rounded to the nearest.
 

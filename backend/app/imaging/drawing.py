@@ -9,12 +9,12 @@ import numpy.typing as npt
 from app.imaging import canvas, shadow
 from app.imaging.backgrounds import Blur, Gradient, Picture, blur_of, covering, gradient, seen_through
 from app.imaging.canvas import Place, Plan, placed
-from app.imaging.compose import apply_alpha, lay_on, lay_over
+from app.imaging.compose import apply_alpha, lay_on, lay_on_tint, lay_over
 from app.imaging.cutout import CutoutOptions
 from app.imaging.decode import DecodedImage
 from app.imaging.errors import UnknownForeground
 from app.imaging.foreground import estimate_foreground
-from app.imaging.trim import Box, padded, subject_box
+from app.imaging.trim import HAZE, Box, padded, region_box, subject_box
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -23,8 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 class Composed:
     """What is encoded, and the subject's box in the original and in the result.
 
-    `pixels`: uint8, h x w x 4 (BGRA, as `compose.apply_alpha` gives it), h x w x 3 (BGR) on a background, or h x w
-    (grey).
+    `pixels`: uint8, h x w x 4 (BGRA, as `compose.apply_alpha` gives it), h x w x 3 (BGR) on an opaque background, or
+    h x w (grey).
     """
 
     pixels: Bytes
@@ -39,14 +39,14 @@ def draw(image: DecodedImage, alpha: Bytes, options: CutoutOptions) -> Composed:
     blurred = blur_of(image, background) if isinstance(background, Blur) else None
     if options.refine:
         estimate_foreground(image.rgb, alpha)
-    alpha = own_alpha(image, alpha)
+    alpha = own_alpha(image, alpha, options)
     subject = subject_box(alpha)
     made = plan(alpha, subject, options)
     cutout = placed(apply_alpha(image.rgb[made.source.slices], alpha[made.source.slices]), made)
     if options.shadow:
         shadow.drop_shadow(cutout, made.subject, options.shadow)
     if isinstance(background, tuple):
-        cutout = lay_on(cutout, background)
+        cutout = lay_on(cutout, background) if len(background) == 3 else lay_on_tint(cutout, background)
     elif isinstance(background, Gradient):
         cutout = lay_over(cutout, gradient(background, made.width, made.height))
     elif isinstance(background, Picture):
@@ -58,21 +58,31 @@ def draw(image: DecodedImage, alpha: Bytes, options: CutoutOptions) -> Composed:
 
 def draw_mask(image: DecodedImage, alpha: Bytes, options: CutoutOptions) -> Composed:
     """The matte alone, where `draw` puts the subject."""
-    alpha = own_alpha(image, alpha)
+    alpha = own_alpha(image, alpha, options)
     subject = subject_box(alpha)
     made = plan(alpha, subject, options)
     return Composed(placed(alpha[made.source.slices], made), subject, made.subject)
 
 
-def own_alpha(image: DecodedImage, alpha: Bytes) -> Bytes:
-    """The matte, times the picture's own transparency.
+def own_alpha(image: DecodedImage, alpha: Bytes, options: CutoutOptions) -> Bytes:
+    """The matte, times the picture's own transparency, and nothing outside of the region of interest.
+
+    The matte itself stays as it is: it is kept for other options.
 
     Raises:
-        UnknownForeground: the subject lies where the picture itself is transparent.
+        ImageError: the region does not fit the picture; or the subject (UnknownForeground) lies outside of it, or where
+            the picture itself is transparent.
     """
     if image.alpha is not None:
         # Not before: nothing shone through where the file itself is transparent, its colours are the subject's alone.
         alpha = np.asarray(cv2.multiply(alpha, image.alpha, scale=1 / 255), dtype=np.uint8)
+    if options.roi is not None:
+        box = region_box(options.roi, alpha.shape[1], alpha.shape[0])
+        within = alpha[box.slices]
+        if within.max() <= HAZE:  # which lies around many a subject that is elsewhere
+            raise UnknownForeground
+        alpha = np.zeros_like(alpha)
+        alpha[box.slices] = within
     if not alpha.any():
         raise UnknownForeground
     return alpha

@@ -32,6 +32,17 @@ _BLOCK = 8  # pixels of a JPEG that are packed together, along each side
 _STRIP = 64
 
 
+def settled(pixels: Pixels, format_: str) -> tuple[Pixels, str]:
+    """What is encoded, and the format that "auto" comes to: "jpg" where nothing is transparent, else "png"."""
+    if format_ != "auto":
+        return pixels, format_
+    if _channels(pixels) != 4:
+        return pixels, "jpg"
+    if _alpha(pixels).min() < 255:
+        return pixels, "png"
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR), dtype=np.uint8), "jpg"
+
+
 def encode(pixels: Pixels, format_: str) -> bytes:
     """The file of a cut-out.
 

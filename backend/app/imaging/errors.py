@@ -95,6 +95,20 @@ class UnknownForeground(ImageError):
         super().__init__("No clear subject found in the image")
 
 
+class RoiExceedsBounds(ImageError):
+    code = "roi_exceeds_bounds"
+
+    def __init__(self) -> None:
+        super().__init__("The region of interest exceeds the bounds of the image.")
+
+
+class RoiEmpty(ImageError):
+    code = "roi_region_empty"
+
+    def __init__(self) -> None:
+        super().__init__("The region of interest is empty: its second corner has to lie right of and below its first.")
+
+
 class EngineUnavailable(Exception):
     """The engine or the device that was asked for is not on this machine. Nor is that a picture's fault."""
 

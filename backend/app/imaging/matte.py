@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from app.imaging.errors import UnknownForeground
+from app.imaging.isnet import SIDE
 
 MIN_CONFIDENCE = 0.35
 """Between what pictures without a subject reach (0.00 to 0.26) and what hard ones with a subject do (0.44 and up)."""
@@ -38,7 +39,7 @@ def read_matte(raw: npt.NDArray[np.float32], min_confidence: float, *, as_rembg:
     leaves into a subject.
 
     Args:
-        raw: float32, 1024 x 1024, in 0..1.
+        raw: float32, of the network's square, in 0..1.
         min_confidence: 0..1.
         as_rembg: truncate instead of rounding, for the very values of rembg. In those no pixel but the highest
             reaches 255.
@@ -55,11 +56,18 @@ def read_matte(raw: npt.NDArray[np.float32], min_confidence: float, *, as_rembg:
     return Matte((stretched if as_rembg else np.rint(stretched)).astype(np.uint8), confidence)
 
 
+def in_the_square(raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What a network with a smaller square says, at the size that all measures here are made for: 1024 x 1024."""
+    if raw.shape == (SIDE, SIDE):
+        return raw
+    return np.asarray(cv2.resize(raw, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
 def enlarge_as_rembg(alpha: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     """The matte at the picture's size, by Lanczos as rembg does it.
 
     Args:
-        alpha: uint8, 1024 x 1024.
+        alpha: uint8, of the network's square.
         width: of the picture, in pixels.
         height: of the picture, in pixels.
 
@@ -79,8 +87,9 @@ def confidence_of(raw: npt.NDArray[np.float32]) -> float:
     marked is thicker than a stroke, and it is strewn over the picture, only that little counts.
 
     Args:
-        raw: float32, 1024 x 1024, in 0..1, before any stretching.
+        raw: float32, of the network's square, in 0..1, before any stretching.
     """
+    raw = in_the_square(raw)
     total = float(raw.sum(dtype=np.float64))
     if not math.isfinite(total):  # no picture's fault
         raise FloatingPointError("The network's output is not a number")

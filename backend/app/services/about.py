@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from app.core.config import Settings
-from app.core.errors import AppError
+from app.core.errors import AppError, InvalidRequest
 from app.core.operations import Operation, operations
+from app.core.options import RemovalOptions
 from app.imaging.formats import CONTENT_TYPES
 from app.imaging.limits import ImageLimits
-from app.imaging.weights import ISNET_GENERAL_USE, ModelEntry
+from app.imaging.models import ISNET_GENERAL_USE, MODELS, ModelEntry
 
 
 class ModelRefused(AppError):
@@ -35,11 +36,28 @@ def image_limits(settings: Settings) -> ImageLimits:
 
 
 def require_licence(settings: Settings) -> None:
-    """Raise `ModelRefused` when only weights that are cleared for commerce may be used, and ours are not."""
-    model = ISNET_GENERAL_USE
-    if settings.commercial_only and not model.commercial:
-        raise ModelRefused(f"COMMERCIAL_ONLY is set, and the licences of {model.name} are not cleared for commerce.")
+    """Raise `ModelRefused` when only weights that are cleared for commerce may be used, and some of ours are not."""
+    for model in offered(settings):
+        if settings.commercial_only and not model.commercial:
+            why = f"COMMERCIAL_ONLY is set, and the licences of {model.name} are not cleared for commerce."
+            raise ModelRefused(why)
+
+
+def offered(settings: Settings) -> tuple[ModelEntry, ...]:
+    """The server's own model, and those that `EXTRA_MODELS` names."""
+    return (ISNET_GENERAL_USE, *(MODELS[name] for name in settings.extra_models))
+
+
+def check_model(asked: RemovalOptions, settings: Settings) -> None:
+    """Raise `InvalidRequest` for a model that is not offered here."""
+    names = [model.name for model in offered(settings)]
+    if asked.model not in names:
+        raise InvalidRequest(
+            f"model: {asked.model} is not switched on here; there is {', '.join(names)}. Whoever runs this server "
+            "can name it in the setting EXTRA_MODELS.",
+            code="invalid_option",
+        )
 
 
 def offer(settings: Settings) -> Offer:
-    return Offer((ISNET_GENERAL_USE,), tuple(operations().values()), tuple(CONTENT_TYPES), image_limits(settings))
+    return Offer(offered(settings), tuple(operations().values()), tuple(CONTENT_TYPES), image_limits(settings))

@@ -13,7 +13,16 @@ from app.core.logging import get_logger
 from app.db import mattes, retention
 from app.db.base import Sessions
 from app.services.retention import IMPORT_SECONDS
-from app.storage.base import IMPORTS, PREFIXES, ObjectStore, StoredObject, matte_key, matte_of_key, task_of_key
+from app.storage.base import (
+    IMPORTS,
+    IMPROVE,
+    PREFIXES,
+    ObjectStore,
+    StoredObject,
+    matte_key,
+    matte_of_key,
+    task_of_key,
+)
 
 BATCH = 500
 OLD = 86_400.0  # seconds
@@ -66,6 +75,7 @@ class Audit:
             then = retention.now(session) - timedelta(seconds=self.age)
             known = retention.known_keys(session, [entry.key for entry in page], tasks)
             known |= {matte_key(row.user_id, row.id) for row in mattes.find_all(session, made)}
-        # What clients put there has no rows: it is left to its own cleaning for as long.
-        ages = ((entry, timedelta(seconds=IMPORT_SECONDS * entry.key.startswith(IMPORTS))) for entry in page)
+        # What clients put there has no rows: it is left to its own cleaning for as long, or to the operator.
+        ours = (entry for entry in page if not entry.key.startswith(IMPROVE))
+        ages = ((entry, timedelta(seconds=IMPORT_SECONDS * entry.key.startswith(IMPORTS))) for entry in ours)
         return [entry for entry, more in ages if entry.key not in known and entry.modified_at < then - more]

@@ -13,7 +13,7 @@ from app.imaging.backgrounds import Background, Blur, Gradient, Picture, read_pi
 from app.imaging.canvas import Canvas
 from app.imaging.cutout import CutoutOptions
 from app.imaging.errors import ImageError
-from app.imaging.trim import Length
+from app.imaging.trim import Length, Region
 from app.outbound.client import BodyTooLarge, Outbound, UrlNotFetched
 from app.services.about import image_limits
 from app.services.addresses import check_address
@@ -109,6 +109,7 @@ def cutout_options(asked: RemovalOptions, settings: Settings, picture: Picture |
         quality=asked.quality,
         trim=asked.trim,
         padding=(top, right, bottom, left),
+        roi=_region(asked.region),
         background=_background(asked.read_background, picture),
         canvas=None if sides is None else Canvas(sides.width, sides.height, sides.exact),
         scale=asked.share,
@@ -120,10 +121,19 @@ def cutout_options(asked: RemovalOptions, settings: Settings, picture: Picture |
     )
 
 
+def _region(asked: measures.Region | None) -> Region | None:
+    if asked is None:
+        return None
+    left, top, right, bottom = (Length(side.value, side.percent) for side in asked)
+    return left, top, right, bottom
+
+
 def _background(asked: backgrounds.Background | None, picture: Picture | None) -> Background | None:
     match asked:
-        case backgrounds.Colour(rgb):
+        case backgrounds.Colour(rgb, backgrounds.OPAQUE):
             return rgb
+        case backgrounds.Colour(rgb, alpha):
+            return (*rgb, alpha)
         case backgrounds.Gradient(degrees, stops):
             return Gradient(degrees, stops)
         case backgrounds.Blur(measures.Length(value, percent)):

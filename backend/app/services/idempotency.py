@@ -23,8 +23,12 @@ def once(user_id: UUID, route: str, key: str, sent: Mapping[str, object]) -> Onc
         raise InvalidRequest(
             "Idempotency-Key: 1 to 255 printable ASCII characters are expected.", code="malformed_idempotency_key"
         )
-    fingerprint = hashlib.sha256(json.dumps(sent, sort_keys=True, default=str).encode()).hexdigest()
-    return Once(user_id, route, key, fingerprint, holder=uuid4())
+    return Once(user_id, route, key, fingerprint(sent), holder=uuid4())
+
+
+def fingerprint(sent: Mapping[str, object]) -> str:
+    """Tells one request from another: SHA-256."""
+    return hashlib.sha256(json.dumps(sent, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def begin(session: Session, asked: Once) -> Mapping[str, Any] | None:

@@ -1,7 +1,9 @@
 """Pictures that a request names instead of sending them: by their URL, or by their key in the object store."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 from uuid import UUID, uuid4
@@ -17,9 +19,10 @@ from app.db.models import User
 from app.imaging.errors import FileTooLarge
 from app.outbound.urls import filename_of
 from app.services.addresses import check_own_key, no_such_key
+from app.services.judging import judge
 from app.services.orders import Order
 from app.services.submission import Submission, Submissions
-from app.storage.base import ObjectStore, SignedPut, import_key
+from app.storage.base import ObjectStore, SignedPut, content_type, import_key
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,17 @@ class Imports:
         self.submissions.admit_image(user)
         key = import_key(user.id, uuid4())
         return self.store.presign_put(key, content_type=content_type, size_bytes=size_bytes)
+
+    def put_by(self, file: BinaryIO, user: User) -> str:
+        """Store a picture that goes with another one; its key, which is the same for the same picture on the same day,
+        and holds as long as that of any import. Raises `RejectedImage`, and as `presign` does."""
+        sha256, _ = judge(file, self.settings)
+        self.submissions.admit_image(user)
+        # By the day: what is put anew is never what is about to be cleaned up.
+        named = hashlib.sha256(f"{datetime.now(UTC).date()} {sha256}".encode()).digest()
+        key = import_key(user.id, UUID(bytes=named[:16]))
+        self.store.put(key, file, content_type(key))
+        return key
 
     def bring(self, source: S3Key, user_id: UUID, into: BinaryIO) -> None:
         """Write the picture into the file. Raises as `submit` does."""

@@ -42,25 +42,26 @@ class Window:
     previous_left: float
     current: int
     current_left: float
+    seconds: int = WINDOW
 
     def used(self, after: float = 0.0) -> int:
         """What counts `after` so many seconds in which nothing is taken."""
         if after < self.turn:
-            return floor(self.previous * max(0.0, self.previous_left - after) / WINDOW) + self.current
-        return floor(self.current * max(0.0, self.current_left - after) / WINDOW)
+            return floor(self.previous * max(0.0, self.previous_left - after) / self.seconds) + self.current
+        return floor(self.current * max(0.0, self.current_left - after) / self.seconds)
 
     @property
     def turn(self) -> float:
         """Seconds until this window becomes the one before."""
-        return max(0.0, self.current_left - WINDOW)
+        return max(0.0, self.current_left - self.seconds)
 
     def wait(self, limit: int, cost: int) -> int:
         """Whole seconds until `cost` can be taken, if nothing else is. `cost` is at most `limit`."""
         room = limit - cost - self.current
         if room >= 0:
             # The first moment at which less than `room + 1` of the window before counts.
-            return 1 + floor(max(0.0, self.previous_left - WINDOW * (room + 1) / max(1, self.previous)))
-        return 1 + floor(max(self.turn, self.current_left - WINDOW * (limit - cost + 1) / self.current))
+            return 1 + floor(max(0.0, self.previous_left - self.seconds * (room + 1) / max(1, self.previous)))
+        return 1 + floor(max(self.turn, self.current_left - self.seconds * (limit - cost + 1) / self.current))
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,18 @@ class Limiter:
         self._failed = False
         self._quiet_until = 0.0
 
-    def take(self, key: str, limit: int, cost: int = 1) -> Taken:
-        """Take `cost` of what the key may have in a window, if there is so much; a `cost` of 0 only looks.
+    def take(self, key: str, limit: int, cost: int = 1, *, seconds: int | None = None) -> Taken:
+        """Take `cost` of what the key may have in so many seconds (`WINDOW`), if there is so much; 0 only looks.
 
         What would never fit takes a whole window.
         """
-        cost = min(cost, limit)
-        found = self._shared(key, limit, cost) if self._asks() else None
+        cost, seconds = min(cost, limit), seconds or WINDOW
+        found = self._shared(key, limit, cost, seconds) if self._asks() else None
         if found is None:
             self._counts.add(RATE_LIMIT_FALLBACKS)
-            found = self._alone(key, limit, cost)
+            found = self._alone(key, limit, cost, seconds)
         allowed, window = found
-        wait = ceil(window.turn) or WINDOW if allowed else window.wait(limit, cost)
+        wait = ceil(window.turn) or seconds if allowed else window.wait(limit, cost)
         return Taken(allowed, max(0, limit - window.used()), wait)
 
     def close(self) -> None:
@@ -113,10 +114,10 @@ class Limiter:
                 self._quiet_until = now + BREAK
             return True
 
-    def _shared(self, key: str, limit: int, cost: int) -> tuple[bool, Window] | None:
+    def _shared(self, key: str, limit: int, cost: int, seconds: int) -> tuple[bool, Window] | None:
         name = f"{PREFIX}{{{key}}}"
         try:
-            answer: Any = self._script([f"{name}/before", name], [limit, WINDOW, cost])
+            answer: Any = self._script([f"{name}/before", name], [limit, seconds, cost])
         except redis.RedisError as error:
             self._fail(error)
             return None
@@ -125,7 +126,7 @@ class Limiter:
             log.info("rate_limits_shared_again")
         taken, previous, previous_left, current, current_left = answer
         window = Window(
-            int(previous or 0), max(0, previous_left) / 1000, int(current or 0), max(0, current_left) / 1000
+            int(previous or 0), max(0, previous_left) / 1000, int(current or 0), max(0, current_left) / 1000, seconds
         )
         return bool(taken), window
 
@@ -136,7 +137,7 @@ class Limiter:
         if not before:
             log.warning("rate_limits_kept_in_process", error=type(error).__name__)
 
-    def _alone(self, key: str, limit: int, cost: int) -> tuple[bool, Window]:
+    def _alone(self, key: str, limit: int, cost: int, seconds: int) -> tuple[bool, Window]:
         with self._lock:  # the library's own locks let two threads start one timer
-            taken = self._own.acquire_sliding_window_entry(key, limit, WINDOW, cost)
-            return taken, Window(*self._own.get_sliding_window(key, WINDOW))
+            taken = self._own.acquire_sliding_window_entry(key, limit, seconds, cost)
+            return taken, Window(*self._own.get_sliding_window(key, seconds), seconds)

@@ -15,6 +15,7 @@ from app.services.counting import LIMITED, Counts
 from app.services.limiter import WINDOW, Limiter, Taken
 
 KILO = 1000  # of pixels: pictures smaller than a megapixel count as what they are
+IMPROVEMENTS = 100  # pictures of one account in a day
 SOON = 5  # seconds until a task may have ended
 
 # What each is called in a sentence.
@@ -23,6 +24,7 @@ UNITS = {
     "reads": "requests that read",
     "megapixels": "megapixels",
     "logins": "logins and registrations from one address",
+    "improvements": "pictures to learn from",
 }
 
 
@@ -106,6 +108,16 @@ class Limits:
         standing = self._take("megapixels", str(user.id), limit, ceil((pixels or UNKNOWN_PIXELS) / KILO))
         return None if standing is None else standing.refusal
 
+    def improvement(self, user: User) -> None:
+        """Count a picture that an account leaves for the operator. Raises `TooManyRequests`."""
+        standing = self._take("improvements", str(user.id), IMPROVEMENTS, seconds=DAY)
+        if standing is not None and standing.refusal is not None:
+            raise standing.refusal
+
+    def of_pixels(self, user: User) -> Standing | None:
+        """Where an account stands with its megapixels of a minute; looking costs nothing. None: it has no limit."""
+        return self._take("megapixels", str(user.id), self.of(user).megapixels_per_minute, cost=0)
+
     def left(self, user: User) -> dict[str, int]:
         """What is left of each limit of a minute that the account has."""
         allowed = self.of(user)
@@ -129,6 +141,7 @@ class Limits:
                     " time. Please try again when one has ended.",
                     code="too_many_active_tasks",
                     retry_after=SOON,
+                    limit=allowed.active_tasks,
                 )
 
     def admit_image(self, session: Session, user: User) -> None:
@@ -144,18 +157,18 @@ class Limits:
         if not usage.add_images(session, user.id, len(uploads), megapixels, limit=allowed):
             raise self._month_is_full(session, allowed)
 
-    def _take(self, name: str, who: str, limit: int, cost: int = 1) -> Standing | None:
+    def _take(self, name: str, who: str, limit: int, cost: int = 1, *, seconds: int = WINDOW) -> Standing | None:
         if not limit:
             return None
         unit = KILO if name == "megapixels" else 1
-        taken = self.limiter.take(f"{name}:{who}", limit * unit, cost)
-        return Standing(name, limit, taken.left // unit, taken.wait, self._refusal(name, limit, taken))
+        taken = self.limiter.take(f"{name}:{who}", limit * unit, cost, seconds=seconds)
+        refusal = None if taken.allowed else self._refusal(name, limit, seconds, taken)
+        return Standing(name, limit, taken.left // unit, taken.wait, refusal)
 
-    def _refusal(self, name: str, limit: int, taken: Taken) -> TooManyRequests | None:
-        if taken.allowed:
-            return None
-        sentence = f"The limit of {limit} {UNITS[name]} in {WINDOW} seconds is reached."
-        return self._refused(name, f"{sentence} Please try again in {taken.wait} s.", retry_after=taken.wait)
+    def _refusal(self, name: str, limit: int, seconds: int, taken: Taken) -> TooManyRequests:
+        sentence = f"The limit of {limit} {UNITS[name]} in {seconds} seconds is reached."
+        again = f"Please try again in {taken.wait} s."
+        return self._refused(name, f"{sentence} {again}", retry_after=taken.wait, limit=limit)
 
     def _month_is_full(self, session: Session, allowed: int) -> TooManyRequests:
         return self._refused(
@@ -165,6 +178,8 @@ class Limits:
             retry_after=min(DAY, ceil(usage.seconds_left(session))),
         )
 
-    def _refused(self, name: str, message: str, *, retry_after: int, code: str | None = None) -> TooManyRequests:
+    def _refused(
+        self, name: str, message: str, *, retry_after: int, limit: int | None = None, code: str | None = None
+    ) -> TooManyRequests:
         self.counts.add(LIMITED, limit=name)
-        return TooManyRequests(message, code=code, retry_after=retry_after)
+        return TooManyRequests(message, code=code, retry_after=retry_after, limit=limit)

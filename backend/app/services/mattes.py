@@ -23,8 +23,8 @@ from app.db.mattes import Wanted
 from app.db.models import Matte as Row
 from app.imaging.kept import from_bytes, to_bytes
 from app.imaging.matte import Matte
+from app.imaging.models import ISNET_GENERAL_USE
 from app.imaging.pipeline import CutoutOptions
-from app.imaging.weights import ISNET_GENERAL_USE
 from app.storage.base import ObjectStore, content_type, matte_key
 
 PATIENCE = 10.0  # seconds that a matte may take to be made, before the next one makes it himself
@@ -53,14 +53,15 @@ class Mattes:
 
     @contextmanager
     def search(
-        self, user_id: UUID, data: bytes, options: CutoutOptions, check: Callable[[], None]
+        self, user_id: UUID, data: bytes, options: CutoutOptions, check: Callable[[], None], model: str | None = None
     ) -> Iterator["Search"]:
-        """For the matte of this file. `check` raises when there is no use in waiting for it any more.
+        """For the matte of this file. `check` raises when there is no use in waiting for it any more. `model`: another
+        network than usual.
 
         What was promised and came to nothing is given up at the end.
         """
         level = options.quality if options.refine else "rembg"
-        wanted = Wanted(user_id, hashlib.sha256(data).hexdigest(), self.model, level)
+        wanted = Wanted(user_id, hashlib.sha256(data).hexdigest(), model or self.model, level)
         patience = min(PATIENCE, SHARE * self.try_seconds)
         search = Search(self.sessions, self.store, wanted, check, patience)
         try:

@@ -9,6 +9,7 @@ from app.core.config import Settings
 from app.core.errors import InvalidRequest
 from app.core.options import RemovalOptions
 from app.db.models import User
+from app.services.about import check_model
 from app.services.addresses import check_background
 from app.services.recipes import Recipes
 from app.services.webhooks import checked
@@ -65,7 +66,7 @@ class Orders:
         """The order that these form fields, or JSON members, are. `priority`: where they name none.
 
         Raises `InvalidRequest` (also for a webhook's address that is none), `NotFound` for an unknown recipe, and what
-        `check_background` does. Asks the database: call it from a thread.
+        `check_background` and `check_model` do. Asks the database: call it from a thread.
         """
         named = dict(fields)
         webhook_url, wish = _text(named, "webhook_url"), _text(named, "priority")
@@ -73,6 +74,7 @@ class Orders:
             raise _invalid("priority", f"{' or '.join(Priority)} is expected")
         options, recipe = self.recipes.resolve(user, named)
         check_background(options, user.id, self.settings)
+        check_model(options, self.settings)
         return Order(
             options=options,
             recipe=recipe,

@@ -24,7 +24,8 @@ from app.core.errors import AppError, ObjectNotFound
 from app.core.failpoints import failpoint
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
-from app.core.options import RemovalOptions
+from app.core.models import Model
+from app.core.options import RemovalOptions, ResultFormat
 from app.core.states import Stage, TaskStatus
 from app.db import dispatch, fetches, tasks
 from app.db.base import Sessions
@@ -32,7 +33,8 @@ from app.db.models import Task
 from app.db.tasks import Claim, Result
 from app.imaging.engines.base import Engine
 from app.imaging.errors import ImageError, is_out_of_memory
-from app.imaging.pipeline import Cutout, cut_out
+from app.imaging.isnet import preprocess
+from app.imaging.pipeline import Cutout, Prepare, cut_out
 from app.services.about import image_limits
 from app.services.bell import Bell
 from app.services.composing import Backgrounds, cutout_options
@@ -47,6 +49,7 @@ from app.services.counting import (
 )
 from app.services.fetching import Fetching, NoPlace
 from app.services.mattes import Mattes
+from app.services.networks import OtherModels
 from app.services.orders import Priority
 from app.services.precedence import Nobody, Precedence
 from app.services.pulse import Fenced, Grip, Pulse
@@ -86,6 +89,7 @@ class Processing:
     timeouts: tuple[type[Exception], ...] = (AttemptTimeout,)
     precedence: Precedence = field(default_factory=Nobody)
     counts: Counts = field(default_factory=Counts)
+    others: OtherModels = field(default_factory=OtherModels)
 
     @cached_property
     def backgrounds(self) -> Backgrounds:
@@ -118,7 +122,8 @@ class Processing:
             except Fenced:
                 log.warning("attempt_fenced")
                 self.counts.add(FENCED)
-                self._discard(task.id, _key(task, held))
+                for format_ in task.format.results:
+                    self._discard(task.id, _key(task, held, format_))
 
     def _attempt(self, held: Claim, task: Task, grip: Grip) -> None:  # noqa: C901 - one line for each way to end
         try:
@@ -171,13 +176,20 @@ class Processing:
         seconds[Stage.DOWNLOADING] = time.perf_counter() - clock
         options = cutout_options(asked, self.settings, background)
         first = nullcontext() if task.queue == Priority.BULK else self.precedence.going_first()
-        with first, self.mattes.search(task.user_id, data, options, grip.check) as search:
+        engine, prepare, other = self._network(asked)
+        with first, self.mattes.search(task.user_id, data, options, grip.check, other) as search:
             limits = image_limits(self.settings)
-            cutout = cut_out(data, self.engine, options, limits, on_stage=enter, find_kept=search.find)
+            cutout = cut_out(data, engine, options, limits, enter, search.find, prepare)
             enter(Stage.UPLOADING)
             self._deliver(held, task, grip, cutout, seconds)
             if cutout.found is not None:
                 search.keep(cutout.found)
+
+    def _network(self, asked: RemovalOptions) -> tuple[Engine, Prepare, str | None]:
+        """What runs it, what it wants to see, and its name if it is not the server's own."""
+        if asked.model is Model.ISNET_GENERAL_USE:
+            return self.engine, preprocess, None
+        return *self.others.find(asked.model), asked.model
 
     def _let_others_pass(self, held: Claim, stage: str) -> None:
         """A picture of a batch waits while one is worked on that somebody waits for, and makes room for one that nobody
@@ -191,7 +203,7 @@ class Processing:
     def _deliver(self, held: Claim, task: Task, grip: Grip, cutout: Cutout, seconds: dict[str, float]) -> None:
         """Store the result and complete the task with it. `seconds`: what the stages before the pipeline took."""
         clock = time.perf_counter()
-        key = _key(task, held)
+        key = _key(task, held, ResultFormat(cutout.format))
         self.store.put(key, io.BytesIO(cutout.data), content_type(key))
         failpoint("result_stored", task.request_id)
         seconds |= cutout.stage_seconds | {Stage.UPLOADING: time.perf_counter() - clock}
@@ -307,5 +319,5 @@ def _ratio(result: int, original: int | None) -> float | None:
     return round(result / original, 3) if original else None
 
 
-def _key(task: Task, held: Claim) -> str:
-    return result_key(task.user_id, task.id, held.attempt, task.result_format)
+def _key(task: Task, held: Claim, format_: ResultFormat) -> str:
+    return result_key(task.user_id, task.id, held.attempt, format_)

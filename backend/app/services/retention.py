@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import product
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -211,7 +212,8 @@ def _leftover(task: Task) -> _Doomed:
 
 def attempt_keys(task: Task) -> Sequence[str]:
     """Every object that the task's attempts may have stored: also one that lost its task may have left one."""
-    return [result_key(task.user_id, task.id, attempt, task.result_format) for attempt in range(1, task.attempt + 1)]
+    attempts = range(1, task.attempt + 1)
+    return [result_key(task.user_id, task.id, *each) for each in product(attempts, task.format.results)]
 
 
 def _matte(matte: Matte) -> _Doomed:

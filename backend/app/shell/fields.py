@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.core.options import RemovalOptions, ResultFormat, read_options
+from app.core.options import Format, RemovalOptions, ResultFormat, read_options
 from app.shell.errors import UsageProblem
 from app.shell.targets import format_of
 
@@ -12,7 +12,7 @@ NOT_OPTIONS = {"file", "image_url", "s3_key"}
 
 @dataclass(frozen=True)
 class Asked:
-    """The fields; and the format, which the results are named after. None: the recipe says."""
+    """The fields; and the format, which the results are named after. None: the recipe says, or the results."""
 
     fields: Mapping[str, str]
     format: ResultFormat | None
@@ -54,11 +54,16 @@ def _judge(fields: Mapping[str, str]) -> ResultFormat | None:
     """What can be said before a service is started; the rest is for the service to judge."""
     if "recipe" in fields:  # whose options go before these are known to the service alone
         return _format(fields["format"]) if "format" in fields else None
-    return read_options({name: value for name, value in fields.items() if name in RemovalOptions.model_fields}).format
+    asked = read_options({name: value for name, value in fields.items() if name in RemovalOptions.model_fields})
+    return _result(asked.format)
 
 
-def _format(name: str) -> ResultFormat:
+def _format(name: str) -> ResultFormat | None:
     try:
-        return ResultFormat(name)
+        return _result(Format(name))
     except ValueError as error:
-        raise UsageProblem(f"--format {name}: a result is {', '.join(ResultFormat)}, and nothing else.") from error
+        raise UsageProblem(f"--format {name}: a result is {', '.join(Format)}, and nothing else.") from error
+
+
+def _result(asked: Format) -> ResultFormat | None:
+    return None if asked is Format.AUTO else ResultFormat(asked.value)

@@ -18,7 +18,7 @@ from app.embedded.state import DEFAULT_API_PORT, State, load, load_or_create
 from app.services.about import require_licence
 from app.shell.display import Steps, say
 from app.shell.errors import SettingsProblem
-from app.shell.weights import ensure, require_engine, settings_of
+from app.shell.weights import ensure, ensure_extra, require_engine, settings_of
 
 MIN_FREE = 256 * MIB  # a few pictures, and what Postgres writes ahead
 
@@ -137,6 +137,7 @@ def _make_sure(layout: Layout) -> None:
     require_licence(settings)
     require_engine(settings)
     ensure(settings.model_cache_dir, settings.model_path)
+    ensure_extra(settings)
 
 
 def _tell(before: State, own: Sequence[str]) -> None:

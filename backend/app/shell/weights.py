@@ -14,8 +14,9 @@ from app.embedded.layout import PROJECT_ROOT, Layout
 from app.embedded.stack import model_cache_dir, settings_environment
 from app.embedded.state import State
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
-from app.imaging.weights import FILE_NAME, ensure_weights
-from app.shell.display import fetching
+from app.imaging.models import MODELS
+from app.imaging.weights import FILE_NAME, ensure_model, ensure_weights
+from app.shell.display import fetching, say
 from app.shell.errors import SettingsProblem
 
 
@@ -45,6 +46,16 @@ def ensure(cache_dir: Path, model_path: Path | None) -> None:
             ensure_weights(cache_dir, model_path, show)
     except ModelUnavailable as error:
         raise AppError(str(error), code=error.code) from error
+
+
+def ensure_extra(settings: Settings) -> None:
+    """Of EXTRA_MODELS what can be had is there when this returns; what cannot is named."""
+    for name in settings.extra_models:
+        try:
+            with fetching() as show:
+                ensure_model(settings.model_cache_dir, MODELS[name], show)
+        except ModelUnavailable as error:
+            say(f"Note: {error}. Tasks that ask for it will fail; everything else works.")
 
 
 def require_engine(settings: Settings) -> None:

@@ -84,7 +84,8 @@ class ObjectStore(Protocol):
 
 
 IMPORTS = "imports/"  # what clients put there themselves, until it is submitted
-PREFIXES = ("originals/", "processed/", "mattes/", IMPORTS)  # what of the bucket is ours
+IMPROVE = "improve/"  # what was sent for the operator to look at, and is his: no row knows of it, and nothing cleans it
+PREFIXES = ("originals/", "processed/", "mattes/", IMPORTS, IMPROVE)  # what of the bucket is ours
 PUT_SECONDS = 900  # that a signed address to put to holds
 
 
@@ -95,6 +96,11 @@ def original_key(user_id: UUID, upload_id: UUID) -> str:
 def import_key(user_id: UUID, import_id: UUID) -> str:
     """No row knows of it."""
     return f"{IMPORTS}{user_id}/{import_id}"
+
+
+def improve_key(user_id: UUID, picture_id: UUID) -> str:
+    """Beside it, with `.json` behind its name, lies what is known of the picture."""
+    return f"{IMPROVE}{user_id}/{picture_id}"
 
 
 def result_key(user_id: UUID, task_id: UUID, attempt: int, format_: ResultFormat) -> str:

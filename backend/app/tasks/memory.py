@@ -23,8 +23,9 @@ log = get_logger(__name__)
 class MemoryLimit:
     """Set on this process, which is warm: its network's memory is allocated."""
 
-    def __init__(self, wished: int | None, max_pixels: int) -> None:
-        """`wished`: in bytes; None for what the largest picture takes, 0 for no limit."""
+    def __init__(self, wished: int | None, max_pixels: int, more: int = 0) -> None:
+        """`wished`: in bytes; None for what the largest picture takes, 0 for no limit. `more`: bytes for what is loaded
+        later; who wishes for a limit has counted them."""
         warm = _held()
         least = warm + LEAST
         self._full: float | None = None
@@ -32,7 +33,7 @@ class MemoryLimit:
             return
         if wished is not None and wished < least:
             log.warning("memory_limit_too_low", wished=wished, used=least)
-        limit = least + PER_PIXEL * max_pixels if wished is None else max(wished, least)
+        limit = least + PER_PIXEL * max_pixels + more if wished is None else max(wished, least)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)

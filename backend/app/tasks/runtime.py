@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -18,9 +18,10 @@ from app.core.config import Settings
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
 from app.db.base import make_engine, make_sessions
-from app.imaging.engines.base import INPUT_SHAPE
-from app.imaging.engines.choice import load
-from app.imaging.weights import where_weights_are
+from app.imaging.engines.base import INPUT_SHAPE, Engine
+from app.imaging.engines.choice import load, load_other
+from app.imaging.models import MODELS, ModelEntry
+from app.imaging.weights import verify_model, where_model_is, where_weights_are
 from app.outbound.client import Outbound
 from app.services.accounts import Accounts
 from app.services.counting import Bookkeeping, Counts
@@ -30,6 +31,7 @@ from app.services.jobs import Jobs
 from app.services.limiter import Limiter
 from app.services.limits import Limits
 from app.services.mattes import Mattes, model_name
+from app.services.networks import OtherModels
 from app.services.parts import impatient_redis, make_batches, make_health
 from app.services.precedence import Nobody
 from app.services.processing import Processing
@@ -37,7 +39,7 @@ from app.services.pulse import Pulse
 from app.storage.s3 import S3Store
 from app.tasks.memory import MemoryLimit
 from app.tasks.publishing import BackgroundBell, Publisher
-from app.tasks.turns import GoingFirst, TakingTurns
+from app.tasks.turns import GoingFirst, TakingTurns, turn
 
 log = get_logger(__name__)
 
@@ -64,7 +66,8 @@ class Runtime:
         engine = TakingTurns(loaded, settings.log_dir, capacity.runs)
         # The first run of a network allocates its memory: better now than in somebody's request.
         engine.infer(np.zeros(INPUT_SHAPE, np.float32))
-        self._pulse = Pulse(sessions, process, settings.timing, engine=f"{engine.name} {engine.precision}: {reason}")
+        runs = f"{engine.name} {engine.precision}: {reason}{_missing(settings)}"
+        self._pulse = Pulse(sessions, process, settings.timing, engine=runs)
         self._publisher = Publisher(settings)
         self._counts = counts = Counts()
         self._bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
@@ -86,8 +89,10 @@ class Runtime:
             worker=process,
             timeouts=(SoftTimeLimitExceeded,),
             precedence=GoingFirst(settings.log_dir) if capacity.runs == 1 else Nobody(),
+            others=OtherModels(settings.extra_models, partial(_load_other, settings, capacity)),
         )
-        self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels)
+        largest = max((MODELS[name].memory for name in settings.extra_models), default=0)
+        self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels, largest)
         # Only a warm child counts as one.
         self._pulse.start()
         log.info(
@@ -118,3 +123,19 @@ class Runtime:
         self._bookkeeping.close()
         self._publisher.close()
         self._db.dispose()
+
+
+def _load_other(settings: Settings, capacity: Capacity, entry: ModelEntry) -> Engine:
+    """One of EXTRA_MODELS, as the main process has fetched it, or somebody has put it there."""
+    path = where_model_is(settings.model_cache_dir, entry)
+    verify_model(path, entry)
+    with turn(settings.log_dir, "start"):
+        loaded = load_other(settings.engine, path, capacity.threads, settings.model_cache_dir, entry.side)
+    return TakingTurns(loaded, settings.log_dir, capacity.runs)
+
+
+def _missing(settings: Settings) -> str:
+    """For those who ask what works here: which of EXTRA_MODELS could not be fetched."""
+    cache_dir = settings.model_cache_dir
+    names = [name for name in settings.extra_models if not where_model_is(cache_dir, MODELS[name]).exists()]
+    return f"; without {', '.join(names)}, not fetched" if names else ""

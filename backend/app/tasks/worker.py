@@ -30,7 +30,8 @@ from app.core.logging import configure_logging, get_logger
 from app.db import overview
 from app.db.base import Sessions, make_engine, make_sessions
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
-from app.imaging.weights import ensure_weights
+from app.imaging.models import MODELS
+from app.imaging.weights import ensure_model, ensure_weights
 from app.services.about import ModelRefused, require_licence
 from app.tasks import deaths
 from app.tasks.celery_app import TASK
@@ -93,6 +94,11 @@ def _check_before_work(**_: Any) -> None:
     except (ModelRefused, ModelUnavailable, EngineUnavailable) as error:
         log.error("worker_refused", reason=str(error))
         raise SystemExit(78) from error
+    for name in settings.extra_models:
+        try:
+            ensure_model(settings.model_cache_dir, MODELS[name])
+        except ModelUnavailable as error:  # without it the worker has enough to do
+            log.error("model_not_fetched", model=name, reason=str(error))
 
 
 @worker_init.connect

@@ -137,16 +137,17 @@ def upload_form() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": _one_of({"file": file} | named, options)},
-                "application/x-www-form-urlencoded": {"schema": _one_of(named, options)},
+                "multipart/form-data": {"schema": one_of({"file": file} | named, options)},
+                "application/x-www-form-urlencoded": {"schema": one_of(named, options)},
             },
         }
     }
 
 
-def _one_of(ways: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def one_of(ways: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A form with a picture in exactly one of the ways, and options beside it."""
     # The other texts may be there, but empty, as browsers send them.
-    texts = [name for name in ways if name != "file"]
+    texts = [name for name, way in ways.items() if way.get("format") != "binary"]
     exactly_one = [
         {"required": [name], "properties": {t: {"minLength": 1} if t == name else {"maxLength": 0} for t in texts}}
         for name in ways

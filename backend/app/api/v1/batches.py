@@ -27,7 +27,8 @@ from app.services.packing import packed
 NAMED = {"image_url", "s3_key"}
 
 # A batch holds a thread for as long as it takes: few at a time, and one of each account.
-INTAKE = Places(4, each=1, patience=30.0)  # what has been sent once should not have to be sent again
+INTAKE = Places(4, each=1)
+PATIENCE = 30.0  # seconds: what has been sent once should not have to be sent again
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
@@ -90,7 +91,7 @@ async def taken_in(
 ) -> UUID:
     """Submit a batch, and say in the answer's headers where it is."""
     wanted = Wanted(fields, name, request_id=request.state.request_id, idempotency_key=idempotency_key)
-    async with INTAKE.one(user):
+    async with INTAKE.one(user, PATIENCE):
         batch_id, replayed = await run_in_threadpool(services.batches.submit, user, parts, wanted)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"

@@ -58,7 +58,7 @@ async def remove_background(
     else:
         async with open_form(request) as form:
             taken = await take_in(request, services, user, *read_form(form), idempotency_key)
-    task = await see_end(request, services, taken.task_id, user.id)
+    task = await see_end(request, services, taken.task_id, user.id, wait=services.settings.sync_wait_seconds)
     if task.status == TaskStatus.COMPLETED:
         return await run_in_threadpool(picture, services, taken.task_id, user.id)
     if task.status in TERMINAL:

@@ -79,7 +79,7 @@ async def get_task(
     wait: Wait = 0,
 ) -> TaskOut | Response:
     known = Known(if_none_match)
-    seen = await see(request, services, task_id, user.id, known, wait=wait)
+    seen = await see(request, services, task_id, user.id, known.lacks, wait=wait)
     return answer(seen, known, response)
 
 

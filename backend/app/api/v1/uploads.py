@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
+from app.api.bodies import let_go
 from app.api.deps import Services, ServicesDep, Writer
 from app.api.errors import responses
 from app.api.schemas.tasks import Accepted, PresignIn, PresignOut, upload_form
@@ -55,21 +56,19 @@ LINKS: dict[str, Any] = {
 class Places:
     """For uploads that are being worked on: so many in all, and so many of one account."""
 
-    def __init__(self, total: int, *, each: int, patience: float = 2.0) -> None:
-        """`patience`: seconds."""
-        self._patience = patience
+    def __init__(self, total: int, *, each: int) -> None:
         self._all, self._each = CapacityLimiter(total), each
         self._accounts = WeakValueDictionary[UUID, CapacityLimiter]()
 
     @asynccontextmanager
-    async def one(self, user: User) -> AsyncIterator[None]:
-        """Raises `ServiceUnavailable` when none gets free in time."""
+    async def one(self, user: User, patience: float = 2.0) -> AsyncIterator[None]:
+        """Raises `ServiceUnavailable` when none gets free in so many seconds."""
         holder = object()
         each = self._all.total_tokens if user.email in OF_THE_HOUSE else self._each
         own = self._accounts.setdefault(user.id, CapacityLimiter(each))
         async with AsyncExitStack() as held:
             try:
-                with fail_after(self._patience):
+                with fail_after(patience):
                     for places in (own, self._all):
                         await places.acquire_on_behalf_of(holder)
                         held.callback(places.release_on_behalf_of, holder)
@@ -142,14 +141,17 @@ def presign(asked: PresignIn, services: ServicesDep, user: Writer) -> PresignOut
 
 
 @asynccontextmanager
-async def open_form(request: Request, *, max_files: int = 2, max_fields: int = MAX_FIELDS) -> AsyncIterator[FormData]:
+async def open_form(
+    request: Request, *, max_files: int = 2, max_fields: int = MAX_FIELDS, max_part_size: int = MAX_FIELD_BYTES
+) -> AsyncIterator[FormData]:
     """The form with its files; closed, and its temporary files gone, afterwards."""
     kind = request.headers.get("content-type", FORMS[0])
     if not kind.strip().lower().startswith(FORMS):
         message = "This address expects a form: a body of the type multipart/form-data."
         raise InvalidRequest(message, code="unsupported_media_type")
+    reading = Request(request.scope, request.receive)  # which keeps the form, and goes with it
     try:
-        form = await request.form(max_files=max_files, max_fields=max_fields, max_part_size=MAX_FIELD_BYTES)
+        form = await reading.form(max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
     except (UnicodeError, LookupError) as error:  # the form names an encoding that it does not keep to
         message = "The form cannot be read: its text is not in the encoding that it names."
         raise InvalidRequest(message, code="malformed_body") from error
@@ -159,6 +161,7 @@ async def open_form(request: Request, *, max_files: int = 2, max_fields: int = M
         yield form
     finally:
         await form.close()
+        let_go(request)
 
 
 def read_form(form: FormData) -> tuple[Source, dict[str, object]]:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.core.options import ResultFormat
+from app.core.options import Format, ResultFormat
 from app.core.states import TERMINAL, WAITING, Stage, TaskStatus, UploadStatus
 from app.db.base import Base
 from app.db.models.columns import NOW, Timestamp, one_of
@@ -177,9 +177,16 @@ class Task(Base):
     )
 
     @property
+    def format(self) -> Format:
+        """What was asked for; tasks of the time before there was a choice do not say it."""
+        return Format(self.options.get("format", Format.PNG))
+
+    @property
     def result_format(self) -> ResultFormat:
-        """What its result is written as; tasks of the time before there was a choice do not say it."""
-        return ResultFormat(self.options.get("format", ResultFormat.PNG))
+        """What its result is written as. Until there is one, the first of what it may be."""
+        if self.result_key is None:
+            return self.format.results[0]
+        return ResultFormat(self.result_key.rpartition(".")[2])
 
     @classmethod
     def is_waiting(cls) -> ColumnElement[bool]:

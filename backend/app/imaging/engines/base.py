@@ -10,6 +10,7 @@ import numpy.typing as npt
 INPUT_SHAPE = (1, 3, 1024, 1024)
 OUTPUT_SHAPE = (1, 1, 1024, 1024)
 NOT_ISNET = "The model is not IS-Net: it needs one input 1x3x1024x1024 and an output 1x1x1024x1024"
+OTHER_ENDS = "The model is not the one of this name: its input or its output has another shape"
 
 EXTERNAL_DATA = "The model keeps its weights in a second file, which is not supported"
 # The protobuf field that starts every reference to tensor data in another file (StringStringEntryProto.key).
@@ -18,7 +19,7 @@ _EXTERNAL_DATA = b"\n\x08location"
 
 
 class Engine(Protocol):
-    """Runs IS-Net on one prepared picture. One engine belongs to one thread at a time.
+    """Runs a network on one prepared picture. One engine belongs to one thread at a time.
 
     `name`: the runtime. `precision`: what it computes in: "bf16", "fp32" …
     """
@@ -30,10 +31,10 @@ class Engine(Protocol):
         """The raw sigmoid output.
 
         Args:
-            blob: float32, 1 x 3 x 1024 x 1024, as `isnet.preprocess` makes it.
+            blob: float32, 1 x 3 x 1024 x 1024 (another square for another network), as `isnet.preprocess` makes it.
 
         Returns:
-            float32, 1024 x 1024, in 0..1; the caller's own.
+            float32, 1024 x 1024 (of that square), in 0..1; the caller's own.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -77,6 +78,16 @@ def load(
             on_failure(choice.wish, error)
             failures.append(f"{choice.wish} could not be started")
     return _make(choices[-1].wish, model, threads, cache_dir), "; ".join([*failures, choices[-1].reason])
+
+
+def load_other(wish: Wish, model: Path, threads: int, cache_dir: Path, side: int) -> Engine:
+    """A network other than IS-Net, which onnxruntime runs whatever runs IS-Net: on a GPU where the settings and the
+    machine have one. Raises as `load` does."""
+    devices: list[Device] = [DEVICES[choice.wish] for choice in choose(wish) if choice.wish in DEVICES] or ["cpu"]
+    for device in devices[:-1]:
+        with suppress(EngineUnavailable):  # as "auto" passes over it for IS-Net, which the log tells
+            return OnnxRuntimeEngine(model, threads, device, cache_dir, side)
+    return OnnxRuntimeEngine(model, threads, devices[-1], cache_dir, side)
 
 
 def _make(wish: Wish, model: Path, threads: int, cache_dir: Path) -> Engine:

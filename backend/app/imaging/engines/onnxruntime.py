@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from app.imaging.engines.base import EXTERNAL_DATA, INPUT_SHAPE, NOT_ISNET, OUTPUT_SHAPE, has_external_data
+from app.imaging.engines.base import EXTERNAL_DATA, INPUT_SHAPE, NOT_ISNET, OTHER_ENDS, has_external_data
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -20,14 +20,19 @@ PROVIDERS: dict[Device, str] = {
 
 
 class OnnxRuntimeEngine:
-    """IS-Net through onnxruntime: in fp32, on TensorRT in fp16."""
+    """A network through onnxruntime: in fp32, on TensorRT in fp16."""
 
     name = "onnxruntime"
 
     def __init__(
-        self, model: Path | bytes, threads: int, device: Device = "cpu", cache_dir: Path | None = None
+        self,
+        model: Path | bytes,
+        threads: int,
+        device: Device = "cpu",
+        cache_dir: Path | None = None,
+        side: int = INPUT_SHAPE[-1],
     ) -> None:
-        """Loads the network (on a processor about 0.4 s, 1.4 GB resident after the first run).
+        """Loads the network (IS-Net on a processor: about 0.4 s, 1.4 GB resident after the first run).
 
         Create it in the process that uses it: a session does not survive a fork.
 
@@ -36,9 +41,10 @@ class OnnxRuntimeEngine:
             threads: how many threads one inference may use.
             device: what computes. Any other than "cpu" needs the package onnxruntime-gpu in onnxruntime's place.
             cache_dir: where TensorRT keeps what it has built, which takes it minutes.
+            side: of the square that the network sees.
 
         Raises:
-            ModelUnavailable: not to be read, no network, other shapes than IS-Net's, or data kept in another file.
+            ModelUnavailable: not to be read, no network, of another square, or data kept in another file.
             EngineUnavailable: the device is not there.
         """
         self.precision = "fp16" if device == "tensorrt" else "fp32"
@@ -58,12 +64,12 @@ class OnnxRuntimeEngine:
         if self._session.get_providers()[0] != PROVIDERS[device]:
             # onnxruntime only logs it, and would compute on the processor instead.
             raise EngineUnavailable(f"No GPU can be used: onnxruntime found {device} and could not start it")
-        self._input, self._output = _ends(self._session)
+        self._input, self._output = _ends(self._session, side)
 
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """See `Engine.infer`."""
         (output,) = self._session.run([self._output], {self._input: blob})
-        return np.asarray(output, dtype=np.float32).reshape(OUTPUT_SHAPE[2:])
+        return np.asarray(output, dtype=np.float32).reshape(blob.shape[2:])
 
 
 def require(device: Device) -> None:
@@ -94,13 +100,14 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _ends(session: ort.InferenceSession) -> tuple[str, str]:
+def _ends(session: ort.InferenceSession, side: int) -> tuple[str, str]:
     """The names of the input and of the output that counts."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     output = next((end for end in outputs if end.name == "output"), outputs[0])
-    fits = [(end.type, _fits(end.shape, shape)) for end, shape in ((inputs[0], INPUT_SHAPE), (output, OUTPUT_SHAPE))]
+    wanted = ((inputs[0], (1, 3, side, side)), (output, (1, 1, side, side)))
+    fits = [(end.type, _fits(end.shape, shape)) for end, shape in wanted]
     if len(inputs) != 1 or fits != [("tensor(float)", True)] * 2:
-        raise ModelUnavailable(NOT_ISNET)
+        raise ModelUnavailable(NOT_ISNET if side == INPUT_SHAPE[-1] else OTHER_ENDS)
     return inputs[0].name, output.name
 
 

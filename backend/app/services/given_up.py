@@ -1,0 +1,76 @@
+"""Calls that were given up: whoever waited for a task and got no answer asks again, and is given that task.
+
+Only then: equal calls at the same time are as many tasks. Nothing is left for one who names an `Idempotency-Key`, which
+does the same and more.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.errors import NotFound
+from app.core.logging import get_logger
+from app.core.states import TERMINAL, TaskStatus
+from app.db import idempotency as db_idempotency
+from app.db.base import Sessions
+from app.db.idempotency import Once
+from app.db.models import User
+from app.services.idempotency import fingerprint
+from app.services.imports import Imports, SentFile, Source
+from app.services.judging import digest
+from app.services.orders import Order
+from app.services.status import Statuses
+
+ROUTE = "given-up"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One that waits for its task; `once` is where it is left if it is given up."""
+
+    task_id: UUID
+    once: Once | None
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """The use case with the parts that it works on."""
+
+    sessions: Sessions
+    imports: Imports
+    statuses: Statuses
+
+    def begin(self, source: Source, *, user: User, order: Order) -> Call:
+        """The task of an equal call that was given up, or a new one. Blocks; raises what `Imports.submit` does."""
+        if order.idempotency_key is not None:
+            return Call(self.imports.submit(source, user=user, order=order).task_id, None)
+        named = {"sha256": digest(source.file)} if isinstance(source, SentFile) else source.named
+        wanted = fingerprint({**named, **order.fingerprint})
+        task_id = self._pick_up(user.id, wanted) or self.imports.submit(source, user=user, order=order).task_id
+        return Call(task_id, Once(user.id, ROUTE, str(task_id), wanted, holder=uuid4()))
+
+    def leave(self, call: Call) -> None:
+        """Nobody has heard what became of the task. Blocks; a database that is away is no reason to say more."""
+        if call.once is None:
+            return
+        try:
+            with self.sessions.begin() as session:
+                db_idempotency.leave(session, call.once, {"task_id": str(call.task_id)})
+        except SQLAlchemyError as error:
+            log.warning("call_not_left", task_id=str(call.task_id), error=type(error).__name__)
+
+    def _pick_up(self, user_id: UUID, wanted: str) -> UUID | None:
+        """Also one that has ended well meanwhile; what has not is tried anew."""
+        with self.sessions.begin() as session:
+            said = db_idempotency.pick_up(session, user_id, ROUTE, wanted)
+        if said is None:
+            return None
+        task_id = UUID(said["task_id"])
+        try:
+            status = self.statuses.get(task_id, user_id).task.status
+        except NotFound:
+            return None
+        return task_id if status == TaskStatus.COMPLETED or status not in TERMINAL else None
