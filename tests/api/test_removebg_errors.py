@@ -342,6 +342,7 @@ def test_pages_of_any_origin_may_call(client: TestClient) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["access-control-expose-headers"] == ", ".join(EXPOSED)
         assert "access-control-allow-credentials" not in answer.headers
+    assert client.get(ACCOUNT).headers["access-control-allow-origin"] == "*"  # as theirs, whoever asks
     assert "access-control-allow-origin" not in client.get("/livez", headers=ORIGIN).headers
 
 

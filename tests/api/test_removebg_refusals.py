@@ -36,6 +36,7 @@ __all__ = ["headers"]
 REMOVE = "/v1.0/removebg"
 PICTURE = encoded(subject(200, 160))
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 NOT_FETCHED = "The URL could not be fetched."
 Open = Callable[..., TestClient]
 
@@ -137,6 +138,17 @@ def test_of_urls(open_api: Open) -> None:
     found = error(closed.post(REMOVE, json={"image_url": "https://example.com/a.jpg"}), 400)
     assert found["code"] == "failed_image_download"
     assert "switched off" in found["title"]
+
+
+@pytest.mark.usefixtures("worked")
+def test_of_a_site_that_is_away_for_now(open_api: Open, sessions: Sessions) -> None:
+    """Its task would try again in a minute: it ends, as nobody would be there for its picture."""
+    client = open_api()
+    with site(saying(AWAY)) as away:
+        answers = [client.post(REMOVE, json={"image_url": away.url}), send(client, fields={"bg_image_url": away.url})]
+    assert [error(answer, 400)["code"] for answer in answers] == ["failed_image_download", "failed_bg_download"]
+    for answer in answers:
+        assert row(sessions, UUID(answer.headers["x-task-id"])).status == TaskStatus.CANCELLED
 
 
 def test_of_a_month_that_is_used_up(open_api: Open) -> None:
