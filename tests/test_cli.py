@@ -58,12 +58,12 @@ def test_names_that_contradict_one_another_are_code_2_and_one_line(quickbg: Run,
     [
         (["--option", "padding"], "--option padding: this is not of the form name=value."),
         (["--quality", "fast"], "quality: Input should be 'balanced' or 'best' (given: 'fast')"),
-        (["--format", "gif"], "format: Input should be 'png', 'webp', 'jpg' or 'zip' (given: 'gif')"),
+        (["--format", "gif"], "format: Input should be 'png', 'webp', 'jpg', 'zip' or 'auto' (given: 'gif')"),
         (["-o", "x.jpg"], "format: jpg cannot be transparent: name a background, such as #ffffff (given: 'jpg')"),
         (["--background", "red", "-o", "x.webp", "--format", "png"], "--output x.webp contradicts --format png."),
         (
             ["--background", "reddish"],
-            "background: this is no background; write a colour (#rgb, #rrggbb or a name such as white), "
+            "background: this is no background; write a colour (#rgb, #rrggbb, #rrggbbaa or a name such as white), "
             "linear-gradient(…), blur(…), s3: and a key, or a URL (given: 'reddish')",
         ),
     ],

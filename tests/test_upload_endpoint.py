@@ -33,6 +33,7 @@ DEFAULTS = {
     "refine": True,
     "trim": True,
     "padding": "10px",
+    "roi": None,
     "quality": "balanced",
     "background": None,
     "size": "original",
