@@ -34,7 +34,8 @@ RUN groupadd --gid 10001 quickbg \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin quickbg \
     && install -d -o 10001 -g 10001 /logs
 COPY --from=packages /opt/venv /opt/venv
-COPY --from=weights /models /models
+# His, so that a volume that is laid over it is, too: EXTRA_MODELS are fetched into it.
+COPY --from=weights --chown=10001:10001 /models /models
 WORKDIR /app
 COPY LICENSE alembic.ini ./
 COPY alembic ./alembic

@@ -28,6 +28,11 @@ def test_the_settings_win() -> None:
     assert Capacity.derive(16, 64 * GIB, children=1) == Capacity(1, 1, 16)
 
 
+def test_children_that_need_more_are_fewer() -> None:
+    assert Capacity.derive(16, 24 * GIB, more=4 * GIB) == Capacity(4, 4, 4)
+    assert Capacity.derive(16, 4 * GIB, more=8 * GIB) == Capacity(1, 1, 16)
+
+
 def test_a_container_has_what_its_quota_says(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     (tmp_path / "memory.max").write_text(f"{GIB}\n")

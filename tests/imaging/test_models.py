@@ -4,8 +4,10 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -32,6 +34,7 @@ from app.imaging.weights import ensure_model, verify_model, where_model_is
 from app.services.networks import OtherModels
 from tests.imaging.networks import network
 from tests.imaging.pictures import decoded_png
+from tests.outbound.sites import site
 from tests.pictures import encoded, subject
 
 # Without its package, whose import compiles for half a minute.
@@ -231,10 +234,32 @@ def test_what_cannot_be_fetched_leaves_nothing_and_says_what_to_do(release: Rele
     assert visible(tmp_path) == []
 
 
-def test_one_that_takes_too_long_is_given_up(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_sources, "_DOWNLOAD_SECONDS", -1.0)
-    with pytest.raises(ModelUnavailable, match="took too long"):
+@pytest.mark.parametrize("what", ["took too long", "larger than any model"])
+def test_a_site_that_never_comes_to_an_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Byte by byte, which no time limit of a single read sees; or all at once, which fills the disk."""
+    drips = what == "took too long"
+    monkeypatch.setattr(weights_sources, *(("_DOWNLOAD_SECONDS", 0.3) if drips else ("_LARGEST", 100_000)))
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
+
+    def drip(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(head)
+        while True:  # until he who asked hangs up
+            connection.sendall(b"." if drips else bytes(65_536))
+            time.sleep(0.02 if drips else 0)
+
+    with site(drip) as near, pytest.raises(ModelUnavailable, match=what):
+        ensure_model(tmp_path, replace(MODELS["u2netp"], url=near.url))
+    assert visible(tmp_path) == []
+
+
+def test_what_a_killed_one_has_left_is_gone_with_the_next(release: Release, tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / ".u2netp.onnx.part").write_bytes(b"half")
+        (tmp_path / "u2netp.onnx").unlink(missing_ok=True)
         ensure_model(tmp_path, release.entry())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".u2netp.onnx.lock", "u2netp.onnx"]
 
 
 def test_one_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from app.imaging.onnx_graph import prune_and_widen
 from app.services.networks import ModelNotReady, OtherModels
 from app.tasks import runtime, worker
 from tests.conftest import make_settings
+from tests.embedded_services import wait_for
 from tests.imaging.networks import network
 from tests.tasks.test_memory import LARGEST, run
 
@@ -47,17 +48,17 @@ def test_one_that_cannot_be_fetched_is_named_and_stops_nothing(
     monkeypatch.setattr(worker, "load_settings", lambda: settings)
     with capture_logs() as lines:
         worker._check_before_work()
+        wait_for(lambda: bool(lines), "the thread that fetches has tried")
     (line,) = [line for line in lines if line["event"] == "model_not_fetched"]
     assert line["model"] == "u2netp"
     assert "could not be fetched" in line["reason"]
     assert runtime._missing(settings) == "; without u2netp, not fetched"
 
 
-def test_a_child_runs_what_is_there(settings: Settings, entry: ModelEntry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "load_settings", lambda: settings)
+def test_a_child_runs_what_is_there(settings: Settings, entry: ModelEntry) -> None:
     (settings.model_cache_dir / "u2netp.onnx").write_bytes(NETWORK)
     with capture_logs() as lines:
-        worker._check_before_work()
+        worker._fetch_others(settings)
     assert lines == []
     assert runtime._missing(settings) == ""
     loaded = runtime._load_other(settings, Capacity(1, 1, 1), entry)
@@ -73,6 +74,8 @@ def test_a_child_runs_nothing_that_rembg_does_not_know(settings: Settings, entry
 def test_a_child_may_take_as_much_more_as_the_largest_of_them_needs() -> None:
     code = f"MemoryLimit(None, {LARGEST}, 8 << 30)\nprint((soft() - warm - LEAST - 96 * {LARGEST}) / (1 << 30))"
     assert float(run(code)) == pytest.approx(8 * GIB / 2**30, abs=0.1)
+    code = f"MemoryLimit(None, {LARGEST}, 8 << 30, 7 << 30)\nprint(soft() / (1 << 30))"
+    assert float(run(code)) == 7.0  # its share of the machine
     assert run(f"MemoryLimit(3 << 30, {LARGEST}, 8 << 30)\nprint(soft())") == str(3 << 30)  # a wish is a wish
 
 

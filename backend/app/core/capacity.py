@@ -19,18 +19,21 @@ class Capacity:
     threads: int
 
     @classmethod
-    def derive(cls, cores: int, memory: int, children: int | None = None) -> "Capacity":
-        """One child more than runs: while one reads, trims or uploads, another has the cores for its network."""
+    def derive(cls, cores: int, memory: int, children: int | None = None, more: int = 0) -> "Capacity":
+        """One child more than runs: while one reads, trims or uploads, another has the cores for its network.
+
+        `more`: bytes that a child may need beyond what is usual.
+        """
         runs = max(1, cores // CORES_PER_RUN)
         if children is None:
-            children = max(1, min(runs + 1, memory // CHILD_BYTES))
+            children = max(1, min(runs + 1, memory // (CHILD_BYTES + more)))
         runs = min(runs, children)
         return cls(children, runs, max(1, cores // runs))
 
     @classmethod
-    def of_this_machine(cls, children: int | None = None, *, cgroup: Path = CGROUP) -> "Capacity":
+    def of_this_machine(cls, children: int | None = None, more: int = 0, *, cgroup: Path = CGROUP) -> "Capacity":
         """`children`: as the settings say; None for as many as fit."""
-        return cls.derive(usable_cores(cgroup), usable_memory(cgroup), children)
+        return cls.derive(usable_cores(cgroup), usable_memory(cgroup), children, more)
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -168,17 +167,18 @@ def _write(target: Path, model: bytes) -> None:
 
 @contextlib.contextmanager
 def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """It takes its place when it is whole, and else is gone."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    """It takes its place when it is whole, and else is gone. For one at a time: what a killed one has left is
+    overwritten by the next."""
+    part = target.with_name(f".{target.name}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would lock out a worker of another user
-        Path(name).replace(target)
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask: a worker of another user reads it
+        part.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import httpx2
 
-from app.imaging.models import ISNET_GENERAL_USE, ModelEntry
+from app.imaging.models import GIB, ISNET_GENERAL_USE, ModelEntry
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is going on, how many bytes are done, and of how many (None when unknown)."""
@@ -38,7 +38,7 @@ _CONNECT_SECONDS = 5.0  # an unreachable place must cost little: the next one is
 _READ_SECONDS = 30.0
 _DOWNLOAD_SECONDS = 1800.0  # of a gigabyte, at 5 megabits a second
 _NPM_SECONDS = 3600.0
-_CHUNK = 1024 * 1024
+_LARGEST = 2 * GIB  # bytes; the largest of rembg's is half of that
 
 OTHER_CHECKSUM = "what was downloaded has another checksum"
 
@@ -78,12 +78,14 @@ def _pieces(url: str, what: str, progress: Progress) -> Iterator[bytes]:
         answer.raise_for_status()
         length = answer.headers.get("content-length")
         done = 0
-        for piece in answer.iter_bytes(_CHUNK):
+        for piece in answer.iter_bytes():  # as they come: who drips is looked at drop by drop
             done += len(piece)
-            progress(what, done, int(length) if length else None)
-            yield piece
             if time.monotonic() > until:
                 raise OSError("it took too long")
+            if done > _LARGEST:
+                raise ValueError("what is there is larger than any model")
+            progress(what, done, int(length) if length else None)
+            yield piece
 
 
 def from_npm(progress: Progress) -> bytes:

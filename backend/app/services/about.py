@@ -48,6 +48,11 @@ def offered(settings: Settings) -> tuple[ModelEntry, ...]:
     return (ISNET_GENERAL_USE, *(MODELS[name] for name in settings.extra_models))
 
 
+def memory_of_extras(settings: Settings) -> int:
+    """Bytes that a worker's process should have beyond the usual: one of them is held at a time."""
+    return max((MODELS[name].memory for name in settings.extra_models), default=0)
+
+
 def check_model(asked: RemovalOptions, settings: Settings) -> None:
     """Raise `InvalidRequest` for a model that is not offered here."""
     names = [model.name for model in offered(settings)]

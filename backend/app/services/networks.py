@@ -55,7 +55,8 @@ class OtherModels:
             raw = self._engine(entry).infer(blob)
         except (ModelUnavailable, EngineUnavailable) as error:
             if not is_out_of_memory(error):
-                raise ModelNotReady(f"{error}.") from error
+                log.error("model_not_loaded", model=entry.name, reason=str(error))  # with paths, which are ours alone
+                raise ModelNotReady(f"The model {entry.name} is not ready on this server.") from error
             self._give_up(entry, error)
         except Exception as error:
             if not is_out_of_memory(error):

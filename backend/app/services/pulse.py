@@ -62,7 +62,9 @@ class Grip:
 class Pulse:
     """Beats every `timing.heartbeat` seconds from `start` to `stop`."""
 
-    def __init__(self, sessions: Sessions, process: str, timing: Timing, engine: str | None = None) -> None:
+    def __init__(
+        self, sessions: Sessions, process: str, timing: Timing, engine: Callable[[], str | None] = lambda: None
+    ) -> None:
         """`engine`: what the process runs the network with, for those who ask what works here."""
         self._sessions = sessions
         self._engine = engine
@@ -126,7 +128,7 @@ class Pulse:
         grip = self._grip
         try:
             with self._sessions.begin() as session:
-                heartbeats.beat(session, self._process, "worker", engine=self._engine)
+                heartbeats.beat(session, self._process, "worker", engine=self._engine())
                 if grip is not None and not tasks.beat(session, grip.held, timing=self._timing):
                     grip.lose()
         except SQLAlchemyError as error:

@@ -13,6 +13,7 @@ from kombu.entity import Exchange, Queue
 
 from app.core.capacity import Capacity
 from app.core.config import Settings, load_settings
+from app.services.about import memory_of_extras
 
 TASK = "quickbg.remove_background"
 QUEUES = ("interactive", "bulk")
@@ -39,7 +40,7 @@ def make_worker_app(settings: Settings) -> Celery:
         worker_pool="app.tasks.pool:TaskPool",  # prefork
         # A forked copy of a process with threads and native libraries is not safe to run in.
         worker_pool_start_method="spawn",
-        worker_concurrency=Capacity.of_this_machine(settings.worker_concurrency).children,
+        worker_concurrency=Capacity.of_this_machine(settings.worker_concurrency, memory_of_extras(settings)).children,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=60,
         worker_max_tasks_per_child=200,

@@ -7,6 +7,7 @@ reserves.
 """
 
 import resource
+import sys
 from pathlib import Path
 
 from app.core.logging import get_logger
@@ -23,9 +24,9 @@ log = get_logger(__name__)
 class MemoryLimit:
     """Set on this process, which is warm: its network's memory is allocated."""
 
-    def __init__(self, wished: int | None, max_pixels: int, more: int = 0) -> None:
+    def __init__(self, wished: int | None, max_pixels: int, more: int = 0, share: int = sys.maxsize) -> None:
         """`wished`: in bytes; None for what the largest picture takes, 0 for no limit. `more`: bytes for what is loaded
-        later; who wishes for a limit has counted them."""
+        later, as far as this process's `share` of the machine goes; who wishes for a limit has counted them."""
         warm = _held()
         least = warm + LEAST
         self._full: float | None = None
@@ -33,7 +34,8 @@ class MemoryLimit:
             return
         if wished is not None and wished < least:
             log.warning("memory_limit_too_low", wished=wished, used=least)
-        limit = least + PER_PIXEL * max_pixels + more if wished is None else max(wished, least)
+        usual = least + PER_PIXEL * max_pixels
+        limit = max(usual, min(usual + more, share)) if wished is None else max(wished, least)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)

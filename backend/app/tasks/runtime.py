@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
 
-from app.core.capacity import Capacity
+from app.core.capacity import Capacity, usable_memory
 from app.core.config import Settings
 from app.core.logging import get_logger
 from app.core.metrics import MetricsLog
@@ -23,6 +23,7 @@ from app.imaging.engines.choice import load, load_other
 from app.imaging.models import MODELS, ModelEntry
 from app.imaging.weights import verify_model, where_model_is, where_weights_are
 from app.outbound.client import Outbound
+from app.services.about import memory_of_extras
 from app.services.accounts import Accounts
 from app.services.counting import Bookkeeping, Counts
 from app.services.fetching import Fetching
@@ -66,8 +67,8 @@ class Runtime:
         engine = TakingTurns(loaded, settings.log_dir, capacity.runs)
         # The first run of a network allocates its memory: better now than in somebody's request.
         engine.infer(np.zeros(INPUT_SHAPE, np.float32))
-        runs = f"{engine.name} {engine.precision}: {reason}{_missing(settings)}"
-        self._pulse = Pulse(sessions, process, settings.timing, engine=runs)
+        runs = f"{engine.name} {engine.precision}: {reason}"
+        self._pulse = Pulse(sessions, process, settings.timing, lambda: runs + _missing(settings))
         self._publisher = Publisher(settings)
         self._counts = counts = Counts()
         self._bookkeeping = Bookkeeping(counts, sessions, settings.timing.heartbeat)
@@ -91,8 +92,8 @@ class Runtime:
             precedence=GoingFirst(settings.log_dir) if capacity.runs == 1 else Nobody(),
             others=OtherModels(settings.extra_models, partial(_load_other, settings, capacity)),
         )
-        largest = max((MODELS[name].memory for name in settings.extra_models), default=0)
-        self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels, largest)
+        largest, share = memory_of_extras(settings), usable_memory() // capacity.children
+        self.memory = MemoryLimit(settings.worker_memory_limit_bytes, settings.max_image_pixels, largest, share)
         # Only a warm child counts as one.
         self._pulse.start()
         log.info(
@@ -135,7 +136,7 @@ def _load_other(settings: Settings, capacity: Capacity, entry: ModelEntry) -> En
 
 
 def _missing(settings: Settings) -> str:
-    """For those who ask what works here: which of EXTRA_MODELS could not be fetched."""
+    """For those who ask what works here: which of EXTRA_MODELS are not there, or not yet."""
     cache_dir = settings.model_cache_dir
     names = [name for name in settings.extra_models if not where_model_is(cache_dir, MODELS[name]).exists()]
     return f"; without {', '.join(names)}, not fetched" if names else ""

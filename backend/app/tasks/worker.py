@@ -32,7 +32,7 @@ from app.db.base import Sessions, make_engine, make_sessions
 from app.imaging.errors import EngineUnavailable, ModelUnavailable
 from app.imaging.models import MODELS
 from app.imaging.weights import ensure_model, ensure_weights
-from app.services.about import ModelRefused, require_licence
+from app.services.about import ModelRefused, memory_of_extras, require_licence
 from app.tasks import deaths
 from app.tasks.celery_app import TASK
 from app.tasks.memory import limit_files
@@ -94,10 +94,15 @@ def _check_before_work(**_: Any) -> None:
     except (ModelRefused, ModelUnavailable, EngineUnavailable) as error:
         log.error("worker_refused", reason=str(error))
         raise SystemExit(78) from error
+    # By the way: without them the worker has enough to do.
+    threading.Thread(target=_fetch_others, args=(settings,), name="models", daemon=True).start()
+
+
+def _fetch_others(settings: Settings) -> None:
     for name in settings.extra_models:
         try:
             ensure_model(settings.model_cache_dir, MODELS[name])
-        except ModelUnavailable as error:  # without it the worker has enough to do
+        except ModelUnavailable as error:
             log.error("model_not_fetched", model=name, reason=str(error))
 
 
@@ -173,7 +178,8 @@ def _build(**_: Any) -> None:
         with turn(settings.log_dir, "start"):
             from app.tasks.runtime import Runtime  # noqa: PLC0415
 
-            _runtime = Runtime(settings, Capacity.of_this_machine(settings.worker_concurrency))
+            capacity = Capacity.of_this_machine(settings.worker_concurrency, memory_of_extras(settings))
+            _runtime = Runtime(settings, capacity)
     except Exception as error:
         # Celery would swallow the error and let this child fail every image; it exits, and another one tries.
         log.exception("worker_child_failed")

@@ -9,15 +9,15 @@ from fastapi.concurrency import run_in_threadpool
 from app.api.deps import Services
 from app.api.finishing import failure, see_end
 from app.api.schemas.tasks import TaskOut
-from app.core.errors import AppError, RejectedImage, ServiceUnavailable
+from app.core.errors import AppError, ServiceUnavailable
 from app.core.states import TERMINAL, TaskStatus
 from app.db.models import User
 from app.services.given_up import Call
 
 SOON = 2  # seconds
 PATIENCE = 20.0  # seconds that a call waits until its picture is taken in
-# A site may be back in a minute. Who waits is better told now, as the service was that he takes this for.
-OF_SITES = frozenset({"url_not_fetched", "background_not_usable"})
+# They may be there in a minute. Who waits is better told now, as he was by the service that he takes this for.
+AWAY = frozenset({"url_not_fetched", "background_not_usable", "model_unavailable"})
 
 
 async def answered(
@@ -30,25 +30,24 @@ async def answered(
     request.state.task_id = call.task_id
     wait = services.settings.drop_in_wait_seconds
     try:
-        task = await see_end(request, services, call.task_id, user.id, wait=wait, is_enough=_is_at_a_site)
+        task = await see_end(request, services, call.task_id, user.id, wait=wait, is_enough=_is_put_off)
         if task.status == TaskStatus.COMPLETED:
             return await run_in_threadpool(say)
-        if _is_at_a_site(task):
-            await run_in_threadpool(_end, services, call, user)
-            raise RejectedImage(task.error_message or "", code=task.error_code)
-        if task.status not in TERMINAL:
+        if task.status not in TERMINAL and not _is_put_off(task):
             message = "The image takes longer than one waits for an answer. Send the same request again for its result."
             raise ServiceUnavailable(message, code="still_processing", retry_after=SOON)
     except Exception as error:  # also a client that has gone
         if not isinstance(error, AppError) or error.retryable:
             await run_in_threadpool(services.given_up.leave, call)
         raise
+    if _is_put_off(task):
+        await run_in_threadpool(_end, services, call, user)
     raise failure(task.status, task.error_code, task.error_message)
 
 
-def _is_at_a_site(task: TaskOut) -> bool:
-    """Whether it would be tried again later, since somebody's site did not answer."""
-    return task.status == TaskStatus.RETRYING and task.error_code in OF_SITES
+def _is_put_off(task: TaskOut) -> bool:
+    """Whether it would be tried again later, since what it needs is not there."""
+    return task.status == TaskStatus.RETRYING and task.error_code in AWAY
 
 
 def _end(services: Services, call: Call, user: User) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.core.backgrounds import Colour
 from app.core.models import Model
@@ -12,6 +13,10 @@ from app.core.options import CONTENT_TYPES, ResultFormat
 
 QUERY = ("bgc", "extras")
 """What is a parameter of the query even where the others are fields of a form."""
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("parameter", "{why}", {"why": message})
 
 
 class Parameters(BaseModel):
@@ -43,17 +48,17 @@ class Parameters(BaseModel):
             return None
         parts = [part.strip() for part in value.split(",")]
         if len(parts) not in (3, 4) or not all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts):
-            raise ValueError("R,G,B,A is expected, four numbers of 0 to 255")
+            raise _wrong("R,G,B,A is expected, four numbers of 0 to 255")
         red, green, blue, alpha = (int(part) for part in [*parts, "255"][:4])
         if max(red, green, blue, alpha) > 255:
-            raise ValueError("R,G,B,A is expected, four numbers of 0 to 255")
+            raise _wrong("R,G,B,A is expected, four numbers of 0 to 255")
         return str(Colour((red, green, blue), alpha))
 
     @field_validator("extras")
     @classmethod
     def _none(cls, value: str | None) -> None:
-        if value is not None and value.strip() != "{}":
-            raise ValueError("there are no further parameters here; leave it out")
+        if value is not None and "".join(value.split()) not in {"", "{}", "null"}:
+            raise _wrong("there are no further parameters here; leave it out")
 
     def options(self) -> dict[str, object]:
         """The same in our words. As in rembg, only the clean-up counts for a mask, and a mask has no background."""

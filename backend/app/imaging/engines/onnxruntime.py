@@ -12,6 +12,7 @@ from app.imaging.errors import EngineUnavailable, ModelUnavailable
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 
+OF_PYTHON = (RuntimeError, ValueError, TypeError, OSError, MemoryError)
 PROVIDERS: dict[Device, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -59,7 +60,9 @@ class OnnxRuntimeEngine:
             )
         except ModelUnavailable:
             raise
-        except Exception as error:  # onnxruntime's errors have no public base class
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            if not isinstance(error, OF_PYTHON) and not type(error).__module__.startswith("onnxruntime"):
+                raise  # somebody's word that the time is up
             raise ModelUnavailable(f"The model cannot be loaded: {error}") from error
         if self._session.get_providers()[0] != PROVIDERS[device]:
             # onnxruntime only logs it, and would compute on the processor instead.
