@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from starlette.types import Message
 
 from app.api import middleware, receiving
@@ -24,6 +26,7 @@ from app.storage.s3 import S3Store
 from tests.api.live import Live, serve
 from tests.api.test_protocol import END, assert_problem, read
 from tests.conftest import make_settings
+from tests.embedded_services import wait_for
 from tests.factories import make_task
 from tests.pictures import encoded
 
@@ -49,7 +52,8 @@ def run(
         assert await reading() == GONE
         return found
 
-    reading = Receiving({"type": "http", "state": {}, "headers": headers, "client": (who, 1)}, receive, pace, room)
+    state = {"account": who} if headers else {}
+    reading = Receiving({"type": "http", "state": state, "headers": headers, "client": (who, 1)}, receive, pace, room)
     return asyncio.run(read_all()), reading
 
 
@@ -119,7 +123,7 @@ def test_a_body_that_tells_its_length_waits_for_its_room_before_it_is_read() -> 
 
     async def both() -> Message:
         assert room.take("a", 5)
-        scope = {"type": "http", "state": {}, "headers": [(b"content-length", b"8")], "client": ("a", 1)}
+        scope = {"type": "http", "state": {"account": "a"}, "headers": [(b"content-length", b"8")]}
         reading = Receiving(scope, receive, Pace(5, 0), room)
         waiting = asyncio.create_task(reading())
         await asyncio.sleep(0)
@@ -136,16 +140,98 @@ def test_a_body_that_tells_its_length_waits_for_its_room_before_it_is_read() -> 
     assert room.take("b", 10)
 
 
-@pytest.mark.parametrize(("length", "patience"), [(b"8", 0.05), (b"11", 60)])
-def test_who_finds_no_room_is_told_so(length: bytes, patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its time; or at once, where there never is so much."""
-    monkeypatch.setattr(receiving, "PATIENCE", patience)
+def test_who_finds_no_room_in_his_time_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "PATIENCE", 0.05)
     room = Room(10, 10)
     assert room.take("b", 5)
-    _, refused = run([b"x"], Pace(5, 0), room, headers=[(b"content-length", length)])
+    _, refused = run([b"x"], Pace(5, 0), room, headers=[(b"content-length", b"8")])
     assert refused.refusal == FULL
     refused.end()
     assert room.take("b", 5)
+
+
+def test_what_is_larger_than_all_room_is_left_to_the_limit_of_its_address() -> None:
+    found, reading = run([b"x"], Pace(0.05, 0), Room(10, 10), headers=[(b"content-length", b"11")])
+    assert found[0]["body"] == b"x"
+    assert reading.refusal is not None
+    assert reading.refusal.code == "upload_too_slow"
+
+
+def test_one_that_does_not_tell_its_length_waits_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "PATIENCE", 0.05)
+    room = Room(80, 80)
+    chunked = [(b"transfer-encoding", b"chunked")]
+    found, first = run([b"x" * 12], Pace(0.05, 0), room, headers=chunked)  # more than it was taken for
+    assert len(found[0]["body"]) == 12
+    assert room.take("b", 60)
+    _, second = run([b"x"], Pace(5, 0), room, headers=chunked)
+    assert second.refusal == FULL
+    first.end()
+    second.end()
+    assert room.take("b", 20)
+
+
+def test_a_stranger_promises_in_vain() -> None:
+    """He has what he has sent: else a few of them could hold all the room with next to nothing."""
+    room = Room(10, 10)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def begun() -> None:
+        scope = {"type": "http", "state": {}, "headers": [(b"content-length", b"10")], "client": ("2001:db8::1", 1)}
+        await Receiving(scope, receive, Pace(5, 0), room)()
+
+    asyncio.run(begun())
+    assert room.take("account", 9)
+    assert room._taken["2001:db8::/64"] == 1
+
+
+def test_nobody_is_overtaken_by_others_of_his_account() -> None:
+    room = Room(10, 10)
+    order: list[str] = []
+
+    async def one(name: str, length: int, who: str = "a") -> None:
+        assert await room.wait(who, length, 5)
+        order.append(name)
+        await asyncio.sleep(0)
+        room.give_back(who, length)
+
+    async def all_of_them() -> None:
+        assert room.take("a", 5)
+        waiting = [asyncio.create_task(one("large", 8))]
+        await asyncio.sleep(0)
+        waiting += [asyncio.create_task(one(f"small {number}", 1)) for number in range(5)]
+        waiting.append(asyncio.create_task(one("another's", 1, "b")))
+        await asyncio.sleep(0.01)
+        assert order == ["another's"]
+        room.give_back("a", 5)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(all_of_them())
+    assert order[1] == "large"
+    assert room.take("b", 10)
+
+
+def test_who_goes_away_while_he_waits_takes_nothing_along() -> None:
+    room = Room(10, 10)
+
+    async def leave() -> None:
+        assert room.take("a", 5)
+        waiting = [asyncio.create_task(room.wait("a", size, 5)) for size in (8, 6, 4)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        waiting[1].cancel()
+        assert await waiting[2]
+        room.give_back("a", 4)
+        late = asyncio.create_task(room.wait("a", 6, 5))
+        await asyncio.sleep(0)
+        room.give_back("a", 5)  # it is his
+        late.cancel()  # before he learns of it
+        await asyncio.gather(*waiting, late, return_exceptions=True)
+
+    asyncio.run(leave())
+    assert room.take("b", 10)
 
 
 @given(st.lists(st.integers(1, 10), min_size=1, max_size=12))
@@ -279,6 +365,24 @@ def test_what_lies_in_the_folder_for_files_is_bounded(
     for _ in range(6):  # one after another there is room for more than four
         refused = live.client.post("/api/v1/uploads", files={"file": ("a.jpg", bytes(2_900_000))})
         assert (refused.status_code, refused.json()["code"]) == (413, "file_too_large")
+
+
+@pytest.mark.parametrize("path", ["/v1.0/removebg", "/api/remove", "/api/v1/remove-background"])
+def test_who_waits_for_his_picture_holds_no_room(live: Live, path: str) -> None:
+    """Of an account that has room for three bodies, a fourth is read while the tasks of those are waited for."""
+    name = "image_file" if path == "/v1.0/removebg" else "file"
+    noise = np.random.default_rng(1).integers(0, 255, (560, 600, 3), np.uint8)
+    picture = encoded(Image.fromarray(noise), "PNG")  # a megabyte: there is room for three
+
+    def send(_: int) -> int:
+        return live.client.post(path, files={name: ("a.png", picture)}, timeout=60).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(send, number) for number in range(4)]
+        wait_for(lambda: len(live.changes) == 4 or any(each.done() for each in first), "all of them wait")
+        assert not any(each.done() for each in first)
+        live.changes.end_waits()
+        assert {each.result() for each in first} <= {202, 503}
 
 
 def test_many_at_once_wait_for_each_other(live: Live) -> None:

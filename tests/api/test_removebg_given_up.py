@@ -1,24 +1,29 @@
 """Calls of remove.bg's door that were given up: whoever asks again is given the task that there is."""
 
+import base64
 import json
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from PIL import Image
+from sqlalchemy import func, select, update
 
 from app.api import finishing
 from app.core.states import TaskStatus
 from app.db.base import Sessions
 from app.db.models import IdempotencyKey, Task, User
-from app.services.given_up import ROUTE
+from app.services.given_up import ROUTE, SOON
 from app.storage.s3 import S3Store
 from tests.api.conftest import bearer
 from tests.api.live import cancel, serve
@@ -26,12 +31,25 @@ from tests.api.removebg import PICTURE, URL, door, make_bench, opened, refused, 
 from tests.api.working import working
 from tests.conftest import make_settings, make_user
 from tests.embedded_services import wait_for
-from tests.factories import change
+from tests.factories import change, row
 from tests.outbound.sites import ok, saying, site
 from tests.pictures import encoded
 from tests.services.test_processing import Bench
 
 EQUAL = 50
+
+
+class Everything:
+    """Takes all that there is for the subject."""
+
+    name = precision = "everything"
+
+    def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        raw = np.ones(blob.shape[2:], np.float32)
+        raw[0, 0] = 0
+        return raw
+
+
 JSON = {"Accept": "application/json"}
 Open = Callable[..., TestClient]
 
@@ -130,7 +148,9 @@ def test_each_of_several_gets_another(hasty: TestClient, sessions: Sessions, ope
         found = set(pool.map(lambda _: given_up(send(patient)), range(3)))
     assert first in found
     assert (len(found), left(sessions), second in found) == (3, 3, False)
-    assert {given_up(send(hasty)) for _ in range(1)} <= found
+    with ThreadPoolExecutor(3) as pool:
+        again = set(pool.map(lambda _: given_up(send(patient)), range(3)))
+    assert again == found
 
 
 def test_what_has_come_to_nothing_is_begun_anew(hasty: TestClient, sessions: Sessions) -> None:
@@ -148,6 +168,66 @@ def test_what_has_come_to_nothing_is_begun_anew(hasty: TestClient, sessions: Ses
         hasty.delete(f"/api/v1/tasks/{task_id}")
         with sessions.begin() as session:
             session.query(IdempotencyKey).delete()
+
+
+def test_why_it_failed_is_told_to_who_asks_again(
+    hasty: TestClient, bench: Bench, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else he would be told to ask again for ever."""
+    monkeypatch.setattr(bench.engine, "infer", lambda blob: np.full((1024, 1024), 0.1, np.float32))
+    task_id = given_up(send(hasty))
+    bench.process(task_id)
+    answer = send(hasty)
+    assert (refused(answer), task_of(answer)) == ((400, "unknown_foreground"), task_id)
+    assert row(sessions, task_id).charged is False
+    assert given_up(send(hasty)) != task_id  # he has been told
+
+
+def test_one_that_was_cancelled_does_not_stand_before_those_that_go_on(open_api: Open, sessions: Sessions) -> None:
+    patient = open_api(drop_in_wait_seconds=1)
+    with ThreadPoolExecutor(3) as pool:
+        found = set(pool.map(lambda _: given_up(send(patient)), range(3)))
+    with sessions.begin() as session:
+        oldest = session.scalars(select(IdempotencyKey.key).order_by(IdempotencyKey.created_at).limit(1)).one()
+    cancel(sessions, UUID(oldest))
+    assert given_up(send(patient)) in found - {UUID(oldest)}
+
+
+def test_what_was_left_long_ago_is_left_alone(hasty: TestClient, sessions: Sessions) -> None:
+    """There may be another picture at a URL by then."""
+    task_id = given_up(hasty.post(URL, data={"image_url": "https://example.com/a.jpg"}))
+    with sessions.begin() as session:
+        session.execute(update(IdempotencyKey).values(created_at=func.now() - timedelta(seconds=SOON + 1)))
+    assert given_up(hasty.post(URL, data={"image_url": "https://example.com/a.jpg"})) != task_id
+
+
+def test_who_goes_away_in_the_middle_of_his_answer_may_ask_again(
+    environment: dict[str, str], sessions: Sessions, user: User, s3_store: S3Store, tmp_path: Path
+) -> None:
+    """The answer is larger than what fits between two programs."""
+    settings = make_settings(environment, drop_in_wait_seconds=20)
+    headers = bearer(settings, user.id) | {"Content-Type": "application/json"}
+    noise = encoded(Image.fromarray(np.random.default_rng(1).integers(0, 255, (1500, 1500, 3), np.uint8)))
+    body = json.dumps({"image_file_b64": base64.b64encode(noise).decode(), "size": "full", "format": "png"}).encode()
+    fields = headers | {"Content-Length": str(len(body)), "Host": "x"}
+    head = "\r\n".join([f"POST {URL} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())])
+    bench = Bench(settings, sessions, tmp_path)
+    bench.store = s3_store  # type: ignore[assignment]  # any store will do
+    bench.engine = Everything()  # type: ignore[assignment]
+    with serve(settings, headers) as live:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", live.port))
+            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            wait_for(lambda: len(live.changes) == 1, "the call waits")
+            with sessions.begin() as session:
+                (task_id,) = session.scalars(select(Task.id))
+            bench.process(task_id)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        wait_for(lambda: left(sessions) == 1, "the call is left")
+        again = live.client.post(URL, content=body)
+        wait_for(lambda: left(sessions) == 0, "it is heard")
+    assert (again.status_code, task_of(again)) == (200, task_id)
 
 
 def test_an_answer_that_cannot_be_sent_is_left(

@@ -109,7 +109,7 @@ FAULTS: list[tuple[str, list[Any]]] = [
     ("type", ["dog", True]),
     ("type_level", ["3", 0]),
     ("format", ["gif", "bmp"]),
-    ("roi", ["0 0 100%", "a b c d", "0 0 100% 200%", "0 0 5 5", "-1px 0 5px 5px", 7]),
+    ("roi", ["0 0 100%", "a b c d", "0 0 100% x%", "0 0 5 5", "-1px 0 5px 5px", 7]),
     ("crop", ["yes", 2, "tru"]),
     ("crop_margin", ["a", "1px 2px 3px", "-1px", "10em", "1px,2px", "1px 2px 3px 4px 5px"]),
     ("scale", ["5%", "101%", "50", "big"]),
@@ -135,6 +135,13 @@ def test_what_is_wrong_with_a_parameter(name: str, value: Any) -> None:
         made_of({name: value})
     assert raised.value.code == f"invalid_{name.partition('[')[0]}"
     assert raised.value.message.startswith((f"{name}: ", "The URL must"))
+
+
+def test_a_region_of_more_than_all_is_beyond_the_picture() -> None:
+    for text in ("0 0 100% 200%", "0% 0% 101% 100%", "0 0 100.5% 9px"):
+        with pytest.raises(InvalidRequest) as raised:
+            made_of({"roi": text})
+        assert raised.value.code == "roi_exceeds_bounds"
 
 
 # ---- any others

@@ -148,7 +148,32 @@ def test_of_a_site_that_is_away_for_now(open_api: Open, sessions: Sessions) -> N
         answers = [client.post(REMOVE, json={"image_url": away.url}), send(client, fields={"bg_image_url": away.url})]
     assert [error(answer, 400)["code"] for answer in answers] == ["failed_image_download", "failed_bg_download"]
     for answer in answers:
-        assert row(sessions, UUID(answer.headers["x-task-id"])).status == TaskStatus.CANCELLED
+        assert row(sessions, UUID(answer.headers["x-task-id"])).status == TaskStatus.FAILED
+
+
+def left(client: TestClient) -> int:
+    return int(client.get("/v1.0/account").json()["data"]["attributes"]["credits"]["total"])
+
+
+@pytest.mark.usefixtures("worked")
+def test_none_of_them_costs_anything(open_api: Open, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = open_api(quota_images_per_month=2)
+    with site(saying(NOT_FOUND)) as gone, site(saying(AWAY)) as away:
+        for near in (gone, away):
+            assert error(client.post(REMOVE, json={"image_url": near.url}), 400)["code"] == "failed_image_download"
+        assert error(send(client, fields={"bg_image_url": gone.url}), 400)["code"] == "failed_bg_download"
+    assert error(send(client, fields={"roi": "0 0 5000px 100%"}), 400)["code"] == "roi_exceeds_bounds"
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.engine, "infer", lambda blob: np.full((1024, 1024), 0.1, np.float32))
+        answer = send(client, encoded(subject(210, 160)))
+    assert (error(answer, 400)["code"], left(client)) == ("unknown_foreground", 2)
+    # Who has it begun anew after all is charged again, and once.
+    task_id = answer.headers["x-task-id"]
+    for _ in range(2):
+        client.post(f"/api/v1/tasks/{task_id}/retry")
+        assert left(client) == 1
+    assert send(client).status_code == 200
+    assert left(client) == 0
 
 
 def test_of_a_month_that_is_used_up(open_api: Open) -> None:

@@ -26,7 +26,10 @@ async def read_json(request: Request, model: type[T], *, most: int = MAX_JSON) -
     if not is_json(request):
         message = f"This address expects a body of the type {JSON}."
         raise InvalidRequest(message, code="unsupported_media_type")
-    return await run_in_threadpool(_read, await read_body(request, most=most), model)
+    try:
+        return await run_in_threadpool(_read, await read_body(request, most=most), model)
+    finally:
+        let_go(request)
 
 
 def let_go(request: Request) -> None:

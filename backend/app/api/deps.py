@@ -95,7 +95,7 @@ def authenticate(services: Services, token: str | None, key: str | None) -> Prin
     if token is not None:
         return services.logins.authenticate(token)
     if key is not None:
-        return services.api_keys.authenticate(key)
+        return services.api_keys.authenticate(key.strip())
     raise NotAuthenticated(
         "Authentication is needed: send an access token as 'Authorization: Bearer …', or an API key as 'X-API-Key: …'."
     )

@@ -15,19 +15,11 @@ from app.api.deps import Services
 from app.api.schemas.tasks import TaskOut
 from app.api.waiting import Seen, see
 from app.core.errors import AppError, Conflict, Gone, NotFound, RejectedImage, ServiceUnavailable
-from app.core.states import TaskStatus
+from app.core.states import FAULTS_OF_OURS, TaskStatus
 from app.services.status import Picture
 
 PIECE = 65_536  # bytes
 SENDING = BoundedSemaphore(64)
-# Why a task failed, where neither its picture nor what was asked for is at fault.
-FAULTS_OF_OURS = frozenset(
-    {
-        *("internal_error", "timeout", "oom", "worker_lost", "max_attempts", "queue_timeout"),
-        *("database_unavailable", "storage_unavailable", "engine_unavailable", "model_unavailable"),
-        "service_unavailable",
-    }
-)
 
 
 async def see_end(
@@ -81,12 +73,15 @@ def send_result(
     if not SENDING.acquire(blocking=False):
         raise ServiceUnavailable("Too many results are being sent at the moment. Please try again.", code="busy")
     try:
-        response = say(services.statuses.open_result(task_id, user_id))
+        found = services.statuses.open_result(task_id, user_id)
+        response = say(found)
     except BaseException:
         SENDING.release()
         raise
     response.headers["Content-Location"] = f"/api/v1/tasks/{task_id}"
-    weakref.finalize(response, SENDING.release)  # also of one whose reader went away before it began
+    # Also of one whose reader went away before its end.
+    weakref.finalize(response, found.file.close)
+    weakref.finalize(response, SENDING.release)
     return response
 
 

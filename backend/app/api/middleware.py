@@ -43,6 +43,7 @@ LOGGED = 1000  # characters of a path
 BATCHES = frozenset({"/api/v1/batches", "/api/jobs/remove-bg-batch"})
 BATCH_DEADLINES = 10  # a batch may take so many times as long as a picture
 PROBES = frozenset({"/livez", "/readyz"})  # asked by the address of a pod
+REMBG = "/api/remove"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # by which no page of a stranger can call
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = ("Authorization", "X-API-Key", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
@@ -109,13 +110,14 @@ class KnownHosts(TrustedHostMiddleware):
 
 
 class AnyOrigin(CORSMiddleware):
-    """Pages of every origin may call the door of remove.bg, as they could there. They need a key: no cookie is one."""
+    """Pages of every origin may call the doors of remove.bg and rembg, as they could there. They need a key: no cookie
+    is one."""
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(app, ("*",), ("GET", "HEAD", "POST"), SENT, expose_headers=EXPOSED)
+        super().__init__(app, ("*",), ("GET", "HEAD", "POST"), ("*",), expose_headers=EXPOSED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not removebg_errors.concerns(scope["path"]):
+        if scope["type"] != "http" or not (removebg_errors.concerns(scope["path"]) or scope["path"] == REMBG):
             await self.app(scope, receive, send)
             return
 

@@ -63,3 +63,12 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.CANCELLED: frozenset({TaskStatus.EXPIRED, TaskStatus.QUEUED}),
     TaskStatus.EXPIRED: frozenset(),
 }
+
+# Why a task failed, where neither its picture nor what was asked for is at fault.
+FAULTS_OF_OURS = frozenset(
+    {
+        *("internal_error", "timeout", "oom", "worker_lost", "max_attempts", "queue_timeout"),
+        *("database_unavailable", "storage_unavailable", "engine_unavailable", "model_unavailable"),
+        "service_unavailable",
+    }
+)

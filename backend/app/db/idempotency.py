@@ -87,12 +87,13 @@ def leave(session: Session, once: Once, said: dict[str, Any]) -> None:
     session.execute(left.values(answer=said).on_conflict_do_nothing())
 
 
-def pick_up(session: Session, user_id: UUID, route: str, fingerprint: str) -> dict[str, Any] | None:
-    """The oldest answer that was left for this request; of several who ask, each gets another."""
+def pick_up(session: Session, user_id: UUID, route: str, fingerprint: str, *, within: float) -> dict[str, Any] | None:
+    """The oldest answer that was left for this request in so many seconds; of several who ask, each gets another."""
     row = IdempotencyKey
     left = (
         select(row.key)
         .where(row.user_id == user_id, row.route == route, row.fingerprint == fingerprint)
+        .where(row.created_at > func.now() - seconds(within))
         .order_by(row.created_at)
         .limit(1)
         .with_for_update(skip_locked=True)

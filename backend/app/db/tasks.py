@@ -204,6 +204,12 @@ def cancel(session: Session, task_id: UUID) -> bool:
     )
 
 
+def give_up(session: Session, task_id: UUID) -> bool:
+    """End a task for good that waits for another attempt, for the reason for which it does."""
+    waiting = update(Task).where(Task.id == task_id, Task.status == TaskStatus.RETRYING)
+    return _hits(session, waiting.values(status=TaskStatus.FAILED, stage=None, finished_at=func.now()))
+
+
 def requeue(session: Session, task_id: UUID) -> bool:
     """Begin a failed or cancelled task anew, with all its retries. False: it is neither, or its original is gone.
 

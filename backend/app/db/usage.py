@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Date, cast, extract, func, literal_column,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.core.states import UploadStatus
+from app.core.states import TaskStatus, UploadStatus
 from app.db.models import Task, Upload, Usage, User
 from app.db.tasks import seconds
 
@@ -75,6 +75,31 @@ def add_megapixels(session: Session, user_id: UUID, megapixels: float) -> None:
         .where(Usage.user_id == user_id, Usage.month == THIS_MONTH)
         .values(megapixels=Usage.megapixels + megapixels)
     )
+
+
+def give_back(session: Session, task_id: UUID) -> None:
+    """Take the picture of a failed task off the month in which it was counted; once, however often it is asked for."""
+    failed = Task.status == TaskStatus.FAILED
+    given = (
+        update(Task)
+        .where(Task.id == task_id, failed, Task.charged)
+        .values(charged=False)
+        .returning(Task.user_id, Task.created_at)
+        .cte("given")
+    )
+    month = cast(func.date_trunc("month", func.timezone("UTC", given.c.created_at)), Date)
+    session.execute(
+        update(Usage)
+        .where(Usage.user_id == given.c.user_id, Usage.month == month, Usage.images > 0)
+        .values(images=Usage.images - 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def charge_again(session: Session, task_id: UUID) -> bool:
+    """The task begins anew. True: its picture is not counted any more, and has to be."""
+    charged = update(Task).where(Task.id == task_id, ~Task.charged).values(charged=True).returning(Task.id)
+    return session.scalar(charged.execution_options(synchronize_session=False)) is not None
 
 
 def seconds_left(session: Session) -> float:

@@ -11,7 +11,7 @@ from app.core.errors import AppError, Conflict, NotFound
 from app.core.logging import get_logger
 from app.core.states import TaskStatus
 from app.db import idempotency as db_idempotency
-from app.db import mattes, retention, tasks, uploads
+from app.db import mattes, retention, tasks, uploads, usage
 from app.db.base import Sessions
 from app.db.models import Task, User
 from app.services import idempotency
@@ -51,7 +51,8 @@ class Control:
     def retry(self, task_id: UUID, user: User) -> None:
         """Begin a failed or cancelled task anew; `Conflict` for any other, and when its original is gone.
 
-        Counts towards what the account may have at work, and not towards its month. Raises `TooManyRequests`.
+        Counts towards what the account may have at work, and not towards its month, unless its picture was taken off
+        that. Raises `TooManyRequests`.
         """
         with self.sessions.begin() as session:
             task = _owned(session, task_id, user.id)
@@ -66,6 +67,8 @@ class Control:
             task = _owned(session, task_id, user.id)
             if not tasks.requeue(session, task_id):
                 raise _not_revivable(_owned(session, task_id, user.id))
+            if usage.charge_again(session, task_id):
+                self.limits.count_images(session, user, [task.upload])
         self.bell.ring(task_id, task.queue)
 
     def render(self, task_id: UUID, user: User, order: Order) -> Submission:

@@ -4,6 +4,7 @@ Only then: equal calls at the same time are as many tasks. Nothing is left for o
 does the same and more.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -11,8 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import NotFound
 from app.core.logging import get_logger
-from app.core.states import TERMINAL, TaskStatus
+from app.core.states import FAULTS_OF_OURS, TERMINAL, TaskStatus
 from app.db import idempotency as db_idempotency
+from app.db import tasks, usage
 from app.db.base import Sessions
 from app.db.idempotency import Once
 from app.db.models import User
@@ -23,6 +25,7 @@ from app.services.orders import Order
 from app.services.status import Statuses
 
 ROUTE = "given-up"
+SOON = 600.0  # seconds, in which a call is the next try of another: later there may be another picture at a URL
 
 log = get_logger(__name__)
 
@@ -62,15 +65,25 @@ class GivenUp:
         except SQLAlchemyError as error:
             log.warning("call_not_left", task_id=str(call.task_id), error=type(error).__name__)
 
-    def _pick_up(self, user_id: UUID, wanted: str) -> UUID | None:
-        """Also one that has ended well meanwhile; what has not is tried anew."""
+    def end(self, call: Call) -> None:
+        """The call has come to nothing: nobody waits for another attempt, and its picture costs nothing. Blocks."""
         with self.sessions.begin() as session:
-            said = db_idempotency.pick_up(session, user_id, ROUTE, wanted)
-        if said is None:
-            return None
-        task_id = UUID(said["task_id"])
-        try:
-            status = self.statuses.get(task_id, user_id).task.status
-        except NotFound:
-            return None
-        return task_id if status == TaskStatus.COMPLETED or status not in TERMINAL else None
+            tasks.give_up(session, call.task_id)
+            usage.give_back(session, call.task_id)
+
+    def _pick_up(self, user_id: UUID, wanted: str) -> UUID | None:
+        """Also one that has ended meanwhile, well or by its picture's own fault; what has by ours is tried anew."""
+        while True:
+            with self.sessions.begin() as session:
+                said = db_idempotency.pick_up(session, user_id, ROUTE, wanted, within=SOON)
+                if said is None:
+                    return None
+                task_id = UUID(said["task_id"])
+            with suppress(NotFound):
+                task = self.statuses.get(task_id, user_id).task
+                has_failed = task.status == TaskStatus.FAILED
+                if has_failed and task.error_code in FAULTS_OF_OURS:
+                    with self.sessions.begin() as session:
+                        usage.give_back(session, task_id)
+                elif has_failed or task.status == TaskStatus.COMPLETED or task.status not in TERMINAL:
+                    return task_id

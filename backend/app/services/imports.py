@@ -106,6 +106,11 @@ class Imports:
         key = import_key(user.id, uuid4())
         return self.store.presign_put(key, content_type=content_type, size_bytes=size_bytes)
 
+    def check(self, source: Source) -> None:
+        """Raise `RejectedImage` for a picture that was sent and would be refused."""
+        if isinstance(source, SentFile):
+            judge(source.file, self.settings)
+
     def put_by(self, file: BinaryIO, user: User) -> str:
         """Store a picture that goes with another one; its key, which is the same for the same picture on the same day,
         and holds as long as that of any import. Raises `RejectedImage`, and as `presign` does."""

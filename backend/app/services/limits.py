@@ -141,7 +141,6 @@ class Limits:
                     " time. Please try again when one has ended.",
                     code="too_many_active_tasks",
                     retry_after=SOON,
-                    limit=allowed.active_tasks,
                 )
 
     def admit_image(self, session: Session, user: User) -> None:
@@ -166,7 +165,8 @@ class Limits:
         return Standing(name, limit, taken.left // unit, taken.wait, refusal)
 
     def _refusal(self, name: str, limit: int, seconds: int, taken: Taken) -> TooManyRequests:
-        sentence = f"The limit of {limit} {UNITS[name]} in {seconds} seconds is reached."
+        span = "a day" if seconds == DAY else f"{seconds} seconds"
+        sentence = f"The limit of {limit} {UNITS[name]} in {span} is reached."
         again = f"Please try again in {taken.wait} s."
         return self._refused(name, f"{sentence} {again}", retry_after=taken.wait, limit=limit)
 

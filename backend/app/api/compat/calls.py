@@ -1,10 +1,13 @@
 """Calls of programs that were written for another service: they know of no task, and wait for the picture itself."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
 
 from app.api.deps import Services
 from app.api.finishing import failure, see_end
@@ -21,18 +24,19 @@ AWAY = frozenset({"url_not_fetched", "background_not_usable", "model_unavailable
 
 
 async def answered(
-    request: Request, services: Services, user: User, call: Call, say: Callable[[], Response]
+    request: Request, services: Services, user: User, call: Call, say: Callable[[], StreamingResponse]
 ) -> Response:
     """What `say` makes (in a thread) of the completed task of a call; waits for it, DROP_IN_WAIT_SECONDS at most.
 
-    Raises what the task has come to otherwise. Who gets no answer and asks for the same again, gets that of his task.
+    Raises what the task has come to otherwise, which costs nothing. Who gets no answer, or not all of it, and asks for
+    the same again, gets that of his task.
     """
     request.state.task_id = call.task_id
     wait = services.settings.drop_in_wait_seconds
     try:
         task = await see_end(request, services, call.task_id, user.id, wait=wait, is_enough=_is_put_off)
         if task.status == TaskStatus.COMPLETED:
-            return await run_in_threadpool(say)
+            return _unless_heard(await run_in_threadpool(say), partial(services.given_up.leave, call))
         if task.status not in TERMINAL and not _is_put_off(task):
             message = "The image takes longer than one waits for an answer. Send the same request again for its result."
             raise ServiceUnavailable(message, code="still_processing", retry_after=SOON)
@@ -40,16 +44,29 @@ async def answered(
         if not isinstance(error, AppError) or error.retryable:
             await run_in_threadpool(services.given_up.leave, call)
         raise
-    if _is_put_off(task):
-        await run_in_threadpool(_end, services, call, user)
-    raise failure(task.status, task.error_code, task.error_message)
+    await run_in_threadpool(services.given_up.end, call)
+    raise failure(TaskStatus.FAILED if _is_put_off(task) else task.status, task.error_code, task.error_message)
+
+
+def _unless_heard(response: StreamingResponse, leave: Callable[[], None]) -> StreamingResponse:
+    """The answer; `leave` is called (in a thread) if its reader goes away before its end."""
+    pieces, heard = response.body_iterator, False
+
+    async def noted() -> AsyncIterator[Any]:
+        nonlocal heard
+        async for piece in pieces:
+            yield piece
+        heard = True
+
+    def end() -> None:
+        if not heard:
+            leave()
+
+    response.body_iterator = noted()
+    response.background = BackgroundTask(end)
+    return response
 
 
 def _is_put_off(task: TaskOut) -> bool:
     """Whether it would be tried again later, since what it needs is not there."""
     return task.status == TaskStatus.RETRYING and task.error_code in AWAY
-
-
-def _end(services: Services, call: Call, user: User) -> None:
-    with suppress(AppError):  # it goes on already
-        services.control.cancel(call.task_id, user.id)

@@ -51,6 +51,7 @@ def _begin(
     source, wanted = read_source(sent), read_fields(sent)
     options = dict(wanted.options)
     if wanted.background is not None:
+        services.imports.check(source)  # before anything is stored
         # Where the worker finds it, however often it has to begin anew.
         options["background"] = S3 + services.imports.put_by(wanted.background.file, user)
     request_id = request.state.request_id

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import sys
 from collections.abc import Iterator
 
 from fastapi import Request
@@ -10,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from app.api.bodies import JSON
 from app.api.compat.removebg_fields import PNG_CAP
 from app.api.finishing import as_it_is, pieces
-from app.core.measures import CAPS
+from app.core.measures import CAPS, read_padding
 from app.db.models import Task
 from app.services.status import Picture
 
@@ -79,15 +80,28 @@ def _foreground(task: Task) -> dict[str, int]:
     return {"top": top, "left": left, "width": width, "height": height}
 
 
+def _cropped(task: Task) -> tuple[int, int]:
+    """The subject with its margin, in the original, as far as that goes."""
+    left, top, width, height = task.subject_box or (0, 0, 1, 1)
+    margin = zip(read_padding(str(task.options["padding"])) or (), (height, width, height, width), strict=True)
+    above, right, below, before = (
+        round(length.value * side / 100 if length.percent else length.value) for length, side in margin
+    )
+    across = min(task.upload.width or sys.maxsize, left + width + right) - max(0, left - before)
+    return across, min(task.upload.height or sys.maxsize, top + height + below) - max(0, top - above)
+
+
 def largest(task: Task) -> tuple[int, int]:
     """The width and height that the largest `size` would have given this result.
 
-    A result in the picture's own frame would have that frame's; one that is cut down to the subject would be so many
-    times as large as the subject is in the original. To the pixel, unless it is smaller than the original.
+    A result in the picture's own frame would have that frame's. One with a shadow that is cut down to the subject would
+    be so many times as large as the subject is in the original: to the pixel, unless the result is smaller than that.
     """
     width, height = task.result_width or 1, task.result_height or 1
     if not task.options.get("trim"):
         most = task.upload.width or width, task.upload.height or height
+    elif task.options.get("shadow", "none") == "none":
+        most = _cropped(task)
     else:
         now, before = (max(box[2:]) if box else 1 for box in (task.result_box, task.subject_box))
         most = round(width * before / now), round(height * before / now)

@@ -10,16 +10,18 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from app.api.bodies import JSON, let_go, read_body
 from app.api.v1.uploads import FORMS, MAX_FIELDS, open_form
+from app.core.config import MIB
 from app.core.errors import InvalidRequest, RejectedImage
 from app.outbound.urls import InvalidUrl, read_url
 from app.services.imports import ImageUrl, SentFile, Source
@@ -28,10 +30,16 @@ SOURCES = ("image_file", "image_file_b64", "image_url")
 FILES = ("image_file", "bg_image_file")  # that are files, however they are sent
 MAX_FILES = 8
 MAX_MARKS = 1000  # of JSON: commas and brackets, of which base64 has none
+# What is larger is a picture, and so base64, which is ASCII and has few signs to be written in percents. A single
+# other character makes four bytes of each; and of nothing but percents 20 MB take seven seconds.
+LARGE = MIB
+LARGE_ONES = CapacityLimiter(2)  # that are read at a time
+PERCENTS = 8  # one of so many bytes, at most
 PIECE = 65_536
 
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _SPACE = b" \t\r\n\v\f"
+_PLAIN = bytes.maketrans(b"-_", b"+/")  # out of the alphabet that URLs have
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ async def open_body(request: Request, *, most: int) -> AsyncIterator[Sent]:
     elif kind in (FORMS[1], JSON):
         read = of_json if kind == JSON else of_query
         try:
-            yield await run_in_threadpool(read, await read_body(request, most=most))
+            body = await read_body(request, most=most)
+            yield await to_thread.run_sync(read, body, limiter=LARGE_ONES if len(body) > LARGE else None)
         finally:
             let_go(request)
     elif kind:
@@ -88,27 +97,28 @@ def _url(text: str) -> ImageUrl:
 
 
 def _of_base64(text: str) -> bytes:
-    """With or without the beginning of a data URL, and with white space anywhere."""
+    """With or without the beginning of a data URL and the padding, in either alphabet, with white space anywhere."""
     start = _DATA_URL.match(text)
     try:
-        packed = text[start.end() if start else 0 :].encode("ascii").translate(None, _SPACE)
-        return base64.b64decode(packed, validate=True)
+        packed = text[start.end() if start else 0 :].encode("ascii").translate(_PLAIN, _SPACE).rstrip(b"=")
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (UnicodeError, binascii.Error) as error:
         raise RejectedImage("The text in image_file_b64 is not base64.", code="failed_to_read_image") from error
 
 
 def _of_form(form: FormData) -> Sent:
-    texts: dict[str, str] = {}
+    texts: list[tuple[str, str]] = []
     files: dict[str, SentFile] = {}
     for name, value in form.multi_items():
-        if isinstance(value, str) and name not in FILES:
-            texts[name] = value
-        elif name in FILES:  # sent without a name it is a text to the framework
-            files[name] = SentFile(io.BytesIO(_bytes(value)), None) if isinstance(value, str) else _file(value)
-    unchosen = {name for name, each in files.items() if not each.filename and not each.file.read(1)}
-    for each in files.values():
-        each.file.seek(0)
-    return Sent(_told(texts.items()), {name: each for name, each in files.items() if name not in unchosen})
+        if name not in FILES:
+            texts += [(name, value)] if isinstance(value, str) else []
+            continue
+        # Sent without a name it is a text to the framework.
+        file = SentFile(io.BytesIO(_bytes(value)), None) if isinstance(value, str) else _file(value)
+        if file.filename or file.file.read(1):  # else nobody has chosen one
+            file.file.seek(0)
+            files[name] = file
+    return Sent(_told(texts), files)
 
 
 def _file(upload: UploadFile) -> SentFile:
@@ -117,10 +127,13 @@ def _file(upload: UploadFile) -> SentFile:
 
 def _bytes(text: str) -> bytes:
     """The framework takes what is no text for Latin-1."""
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        return text.encode()
+    with suppress(UnicodeEncodeError):
+        data = text.encode("latin-1")
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return data
+    return text.encode()  # else it would have been read as what it is
 
 
 def of_query(body: bytes) -> Sent:
@@ -128,6 +141,8 @@ def of_query(body: bytes) -> Sent:
     # Not the library's reader: it takes eighty times the room of a body that is written in percents alone.
     if body.count(b"&") >= MAX_FIELDS:
         raise InvalidRequest(f"The form has more than {MAX_FIELDS} fields.", code="malformed_body")
+    if len(body) > LARGE and body.count(b"%") > len(body) / PERCENTS:
+        raise InvalidRequest("The form has more percents than a picture in base64 has.", code="malformed_body")
     pairs = (part.partition(b"=") for part in body.split(b"&"))
     return Sent(_told((_plain(name), _plain(value)) for name, _, value in pairs))
 
@@ -173,4 +188,7 @@ def _flat(members: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def _told(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Clients send an empty text for each parameter that they do not use. A text is no file."""
-    return {name: value for name, value in dict(pairs).items() if value and not value.isspace() and name not in FILES}
+    told = {name: value for name, value in pairs if value and not value.isspace() and name not in FILES}
+    if wrong := next((name for name, value in told.items() if len(value) > LARGE and not value.isascii()), None):
+        raise InvalidRequest(f"{wrong[:64]}: a text of this length is expected to be base64.", code="malformed_body")
+    return told

@@ -104,6 +104,8 @@ def answer(
     status, error = _said(request, status, code, detail)
     body = RemoveBgErrors(errors=[error]).model_dump(exclude_none=True)
     sent = {name: value for name, value in (headers or {}).items() if name.lower() != "www-authenticate"}
+    if status == PAID:
+        sent.pop("Retry-After", None)  # theirs had it for what is over in a minute
     if status >= 500:
         sent.setdefault("Retry-After", RETRY_AFTER)
     if (task_id := getattr(request.state, "task_id", None)) is not None:

@@ -41,6 +41,7 @@ MAX_MARGIN_PX, MAX_MARGIN_PERCENT = 500, 50
 WHITE = "#ffffff"
 
 _MARGIN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(px|%|)", re.ASCII)
+_PERCENT = re.compile(r"\d{3,6}(\.\d{1,6})?%", re.ASCII)
 _OPACITY = re.compile(r"\d{1,3}(?:\.\d{1,6})?", re.ASCII)
 
 
@@ -125,6 +126,8 @@ def _side(value: float, *, percent: bool) -> str:
 
 def _roi(text: str | None) -> str | None:
     if text is not None and read_region(text) is None:
+        if read_region(_PERCENT.sub("100%", text)) is not None:
+            raise InvalidRequest("roi: at most 100% is expected.", code="roi_exceeds_bounds")
         raise _wrong("roi", "x1 y1 x2 y2 are expected, each like 10px or 5% (up to 100%), or 0")
     return text
 

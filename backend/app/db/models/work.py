@@ -121,6 +121,7 @@ class Task(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)  # its owner took it away; he sees it no more
     error_code: Mapped[str | None] = mapped_column(Text)
     error_message: Mapped[str | None] = mapped_column(Text)
+    charged: Mapped[bool] = mapped_column(server_default=text("true"))  # False: its picture was taken off the month
 
     upload: Mapped[Upload] = relationship(lazy="raise")
 
