@@ -84,6 +84,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 def test_a_port_that_somebody_else_took_is_exchanged_and_the_others_stay(layout: Layout) -> None:
     state = load_or_create(layout)
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a test before may have had the port
         other.bind((HOST, state.ports["postgres"]))
         other.listen()
         changed = with_usable_ports(layout, state)
