@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from tests.factories import make_task
 from tests.pictures import encoded
 
 GONE: Message = {"type": "http.disconnect"}
+SMALL: dict[str, Any] = {"upload_min_bytes_per_second": 5000, "max_image_bytes": MIB, "max_batch_bytes": MIB}
 
 
 def run(
@@ -269,16 +271,19 @@ def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> Non
 def live(
     environment: dict[str, str], headers: dict[str, str], s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Live]:
+    """Has no patience."""
     monkeypatch.setattr(receiving, "GRACE", 0.4)
     monkeypatch.setattr(middleware, "ROOM", 1)  # so that it is that of the four largest
-    settings = make_settings(
-        environment,
-        upload_deadline_seconds=1.5,
-        upload_min_bytes_per_second=5000,
-        max_image_bytes=MIB,
-        max_batch_bytes=MIB,
-    )
-    with serve(settings, headers) as running:
+    with serve(make_settings(environment, **SMALL, upload_deadline_seconds=1.5), headers) as running:
+        yield running
+
+
+@pytest.fixture
+def patient(
+    environment: dict[str, str], headers: dict[str, str], s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Live]:
+    monkeypatch.setattr(middleware, "ROOM", 1)
+    with serve(make_settings(environment, **SMALL), headers) as running:
         yield running
 
 
@@ -368,29 +373,29 @@ def test_what_lies_in_the_folder_for_files_is_bounded(
 
 
 @pytest.mark.parametrize("path", ["/v1.0/removebg", "/api/remove", "/api/v1/remove-background"])
-def test_who_waits_for_his_picture_holds_no_room(live: Live, path: str) -> None:
+def test_who_waits_for_his_picture_holds_no_room(patient: Live, path: str) -> None:
     """Of an account that has room for three bodies, a fourth is read while the tasks of those are waited for."""
     name = "image_file" if path == "/v1.0/removebg" else "file"
     noise = np.random.default_rng(1).integers(0, 255, (560, 600, 3), np.uint8)
     picture = encoded(Image.fromarray(noise), "PNG")  # a megabyte: there is room for three
 
     def send(_: int) -> int:
-        return live.client.post(path, files={name: ("a.png", picture)}, timeout=60).status_code
+        return patient.client.post(path, files={name: ("a.png", picture)}, timeout=60).status_code
 
     with ThreadPoolExecutor(4) as pool:
         first = [pool.submit(send, number) for number in range(4)]
-        wait_for(lambda: len(live.changes) == 4 or any(each.done() for each in first), "all of them wait")
+        wait_for(lambda: len(patient.changes) == 4 or any(each.done() for each in first), "all of them wait")
         assert not any(each.done() for each in first)
-        live.changes.end_waits()
+        patient.changes.end_waits()
         assert {each.result() for each in first} <= {202, 503}
 
 
-def test_many_at_once_wait_for_each_other(live: Live) -> None:
+def test_many_at_once_wait_for_each_other(patient: Live) -> None:
     """More than there is room for, of one account: each is read in its turn, and answered for what it is."""
     body = bytes(2_900_000)
 
     def send(_: int) -> int:
-        return live.client.post("/api/v1/uploads", files={"file": ("a.jpg", body)}).status_code
+        return patient.client.post("/api/v1/uploads", files={"file": ("a.jpg", body)}).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(send, range(8))) == [413] * 8

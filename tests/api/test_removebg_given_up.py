@@ -143,7 +143,7 @@ def test_each_of_several_gets_another(hasty: TestClient, sessions: Sessions, ope
     second = given_up(send(hasty, headers={"Idempotency-Key": "k"}))  # this one is not left
     assert (left(sessions), first != second) == (1, True)
     # Both wait before either gives up.
-    patient = open_api(drop_in_wait_seconds=2)
+    patient = open_api(drop_in_wait_seconds=4)
     with ThreadPoolExecutor(3) as pool:
         found = set(pool.map(lambda _: given_up(send(patient)), range(3)))
     assert first in found
@@ -184,7 +184,7 @@ def test_why_it_failed_is_told_to_who_asks_again(
 
 
 def test_one_that_was_cancelled_does_not_stand_before_those_that_go_on(open_api: Open, sessions: Sessions) -> None:
-    patient = open_api(drop_in_wait_seconds=1)
+    patient = open_api(drop_in_wait_seconds=3)
     with ThreadPoolExecutor(3) as pool:
         found = set(pool.map(lambda _: given_up(send(patient)), range(3)))
     with sessions.begin() as session:
