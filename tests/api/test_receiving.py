@@ -271,7 +271,6 @@ def test_the_end_of_a_complete_request_is_waited_for_without_a_deadline() -> Non
 def live(
     environment: dict[str, str], headers: dict[str, str], s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Live]:
-    """Has no patience."""
     monkeypatch.setattr(receiving, "GRACE", 0.4)
     monkeypatch.setattr(middleware, "ROOM", 1)  # so that it is that of the four largest
     with serve(make_settings(environment, **SMALL, upload_deadline_seconds=1.5), headers) as running:

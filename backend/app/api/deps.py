@@ -144,7 +144,6 @@ def _visitor(
     """Likewise; where the doors are open, a stranger is a guest. Who shows anything is none, good or not."""
     if services.settings.open_doors and CREDENTIALS.isdisjoint(request.headers):
         guest = services.accounts.of_the_house(GUESTS)
-        request.state.account = guest.id
         count_request(request, guest, services.limits)
         return Principal(guest, scopes_of(guest))
     return principal(request, services, token, key)

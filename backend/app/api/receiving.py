@@ -181,6 +181,9 @@ class Receiving:
             return False
         self._taken += more
         self._received += size
+        if self._complete:  # it may have been taken for larger
+            self._room.give_back(self._who, self._taken - self._received)
+            self._taken = self._received
         return True
 
     def end(self) -> None:

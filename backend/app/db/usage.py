@@ -84,14 +84,16 @@ def give_back(session: Session, task_id: UUID) -> None:
         update(Task)
         .where(Task.id == task_id, failed, Task.charged)
         .values(charged=False)
-        .returning(Task.user_id, Task.created_at)
+        .returning(Task.user_id, Task.upload_id, Task.created_at)
         .cte("given")
     )
     month = cast(func.date_trunc("month", func.timezone("UTC", given.c.created_at)), Date)
+    pixels = func.coalesce(Upload.width, 0) * func.coalesce(Upload.height, 0)
+    size = select(pixels / 1e6).where(Upload.id == given.c.upload_id).scalar_subquery()
     session.execute(
         update(Usage)
         .where(Usage.user_id == given.c.user_id, Usage.month == month, Usage.images > 0)
-        .values(images=Usage.images - 1)
+        .values(images=Usage.images - 1, megapixels=func.greatest(0.0, Usage.megapixels - size))
         .execution_options(synchronize_session=False)
     )
 

@@ -67,9 +67,17 @@ class GivenUp:
 
     def end(self, call: Call) -> None:
         """The call has come to nothing: nobody waits for another attempt, and its picture costs nothing. Blocks."""
-        with self.sessions.begin() as session:
-            tasks.give_up(session, call.task_id)
-            usage.give_back(session, call.task_id)
+        try:
+            with self.sessions.begin() as session:
+                tasks.give_up(session, call.task_id)
+                usage.give_back(session, call.task_id)
+                task = tasks.get(session, call.task_id)
+                goes_on = task is not None and task.finished_at is None
+        except SQLAlchemyError as error:
+            log.warning("call_not_ended", task_id=str(call.task_id), error=type(error).__name__)
+            return
+        if goes_on:  # a worker was faster
+            self.leave(call)
 
     def _pick_up(self, user_id: UUID, wanted: str) -> UUID | None:
         """Also one that has ended meanwhile, well or by its picture's own fault; what has by ours is tried anew."""

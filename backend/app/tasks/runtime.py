@@ -137,6 +137,7 @@ def _load_other(settings: Settings, capacity: Capacity, entry: ModelEntry) -> En
 
 def _missing(settings: Settings) -> str:
     """For those who ask what works here: which of EXTRA_MODELS are not there, or not yet."""
-    cache_dir = settings.model_cache_dir
-    names = [name for name in settings.extra_models if not where_model_is(cache_dir, MODELS[name]).exists()]
+    paths = {name: where_model_is(settings.model_cache_dir, MODELS[name]) for name in settings.extra_models}
+    # Not `Path.exists`, which raises for a disk that is away: this is asked for at every heartbeat.
+    names = [name for name, path in paths.items() if not os.path.exists(path)]  # noqa: PTH110
     return f"; without {', '.join(names)}, not fetched" if names else ""

@@ -28,8 +28,8 @@ async def answered(
 ) -> Response:
     """What `say` makes (in a thread) of the completed task of a call; waits for it, DROP_IN_WAIT_SECONDS at most.
 
-    Raises what the task has come to otherwise, which costs nothing. Who gets no answer, or not all of it, and asks for
-    the same again, gets that of his task.
+    Raises what the task has come to otherwise; one that has failed costs nothing. Who gets no answer, or not all of it,
+    and asks for the same again, gets that of his task.
     """
     request.state.task_id = call.task_id
     wait = services.settings.drop_in_wait_seconds
@@ -50,16 +50,16 @@ async def answered(
 
 def _unless_heard(response: StreamingResponse, leave: Callable[[], None]) -> StreamingResponse:
     """The answer; `leave` is called (in a thread) if its reader goes away before its end."""
-    pieces, heard = response.body_iterator, False
+    pieces, left = response.body_iterator, int(response.headers["Content-Length"])
 
     async def noted() -> AsyncIterator[Any]:
-        nonlocal heard
+        nonlocal left
         async for piece in pieces:
             yield piece
-        heard = True
+            left -= len(piece)  # and not at the end, which is only learned after the last one has gone
 
     def end() -> None:
-        if not heard:
+        if left > 0:
             leave()
 
     response.body_iterator = noted()

@@ -34,7 +34,8 @@ MAX_MARKS = 1000  # of JSON: commas and brackets, of which base64 has none
 # other character makes four bytes of each; and of nothing but percents 20 MB take seven seconds.
 LARGE = MIB
 LARGE_ONES = CapacityLimiter(2)  # that are read at a time
-PERCENTS = 8  # one of so many bytes, at most
+OF_BASE64 = ((b"%2F", b"/"), (b"%2B", b"+"), (b"%3D", b"="))
+PERCENTS = 8  # others: one of so many bytes, at most
 PIECE = 65_536
 
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -141,8 +142,6 @@ def of_query(body: bytes) -> Sent:
     # Not the library's reader: it takes eighty times the room of a body that is written in percents alone.
     if body.count(b"&") >= MAX_FIELDS:
         raise InvalidRequest(f"The form has more than {MAX_FIELDS} fields.", code="malformed_body")
-    if len(body) > LARGE and body.count(b"%") > len(body) / PERCENTS:
-        raise InvalidRequest("The form has more percents than a picture in base64 has.", code="malformed_body")
     pairs = (part.partition(b"=") for part in body.split(b"&"))
     return Sent(_told((_plain(name), _plain(value)) for name, _, value in pairs))
 
@@ -150,6 +149,10 @@ def of_query(body: bytes) -> Sent:
 def _plain(quoted: bytes) -> str:
     """What was written with percents and pluses."""
     spaced = quoted.replace(b"+", b" ")
+    for percent, sign in OF_BASE64:  # of which a picture that is all white has nothing else
+        spaced = spaced.replace(percent, sign).replace(percent.lower(), sign)
+    if len(spaced) > LARGE and spaced.count(b"%") > len(spaced) / PERCENTS:
+        raise InvalidRequest("The form has more percents than a picture in base64 has.", code="malformed_body")
     return b"".join(map(unquote_to_bytes, _pieces(spaced))).decode("utf-8", "replace")
 
 
