@@ -19,9 +19,9 @@ from app.api.compat.removebg_errors import MEDIA_TYPE
 from app.core.states import TaskStatus
 from app.db.base import Sessions
 from app.db.models import User
-from app.main import create_app
-from tests.api.conftest import bearer, headers
+from tests.api.conftest import headers
 from tests.api.live import serve
+from tests.api.removebg import LOCAL, door
 from tests.api.test_protocol import END, parse, read
 from tests.api.test_removebg_errors import PLAIN, error
 from tests.api.working import working
@@ -43,19 +43,13 @@ Open = Callable[..., TestClient]
 
 @pytest.fixture
 def bench(environment: dict[str, str], sessions: Sessions, tmp_path: Path) -> Bench:
-    return Bench(make_settings(environment, outbound_allowed_networks="127.0.0.0/8"), sessions, tmp_path)
+    return Bench(make_settings(environment, **LOCAL), sessions, tmp_path)
 
 
 @pytest.fixture
 def open_api(environment: dict[str, str], bench: Bench, user: User) -> Iterator[Open]:
     with ExitStack() as stack:
-
-        def open_api(**changes: Any) -> TestClient:
-            made = make_settings(environment, **{"outbound_allowed_networks": "127.0.0.0/8"} | changes)
-            client = TestClient(create_app(made, store=bench.store), headers=bearer(made, user.id))
-            return stack.enter_context(client)
-
-        yield open_api
+        yield lambda **changes: stack.enter_context(door(environment, bench, user, **changes))
 
 
 @pytest.fixture

@@ -119,11 +119,11 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: list[dict[str, Any]] | None = None,
 ) -> JSONResponse:
+    if (task_id := getattr(request.state, "task_id", None)) is not None:
+        headers = {**(headers or {}), "X-Task-Id": str(task_id)}
     if removebg_errors.concerns(request.url.path):
         return removebg_errors.answer(request, status, code, detail, headers)
     body = document(status, code, detail, getattr(request.state, "request_id", ""), errors)
-    if (task_id := getattr(request.state, "task_id", None)) is not None:
-        headers = {**(headers or {}), "X-Task-Id": str(task_id)}
     return JSONResponse(body.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
 
 

@@ -36,7 +36,9 @@ async def answered(
     try:
         task = await see_end(request, services, call.task_id, user.id, wait=wait, is_enough=_is_put_off)
         if task.status == TaskStatus.COMPLETED:
-            return _unless_heard(await run_in_threadpool(say), partial(services.given_up.leave, call))
+            response = await run_in_threadpool(say)
+            response.headers["X-Task-Id"] = str(call.task_id)
+            return _unless_heard(response, partial(services.given_up.leave, call))
         if task.status not in TERMINAL and not _is_put_off(task):
             message = "The image takes longer than one waits for an answer. Send the same request again for its result."
             raise ServiceUnavailable(message, code="still_processing", retry_after=SOON)

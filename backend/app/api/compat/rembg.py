@@ -86,5 +86,4 @@ async def _ended(request: Request, services: Services, user: User, call: Call, a
 def _answer(services: Services, user: User, call: Call, model: Model | None) -> StreamingResponse:
     made = picture(services, call.task_id, user.id)
     made.headers["X-Model"] = model or Model.ISNET_GENERAL_USE
-    made.headers["X-Task-Id"] = str(call.task_id)
     return made

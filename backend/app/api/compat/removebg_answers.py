@@ -67,7 +67,6 @@ def headers(task: Task, kind: str | None) -> dict[str, str]:
         "X-Max-Width": width,
         "X-Max-Height": height,
         "X-Credits-Charged": CHARGED,
-        "X-Task-Id": task.id,
         **{f"X-Foreground-{name.capitalize()}": value for name, value in _foreground(task).items()},
         **({} if kind is None else {"X-Type": kind}),
     }

@@ -108,8 +108,6 @@ def answer(
         sent.pop("Retry-After", None)  # theirs had it for what is over in a minute
     if status >= 500:
         sent.setdefault("Retry-After", RETRY_AFTER)
-    if (task_id := getattr(request.state, "task_id", None)) is not None:
-        sent["X-Task-Id"] = str(task_id)
     return JSONResponse(body, status, sent, media_type=MEDIA_TYPE)
 
 
